@@ -1,0 +1,1 @@
+"""Jingxi: the pipeline around the dbt project."""

@@ -1,0 +1,191 @@
+"""The home folder: one brand, one dataset, everything a run reads and writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestration.errors import JingxiError, UsageError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+DBT_PROJECT_DIR = PROJECT_ROOT / "dbt_project"
+SPECS_DIR = DBT_PROJECT_DIR / "specs"
+SEEDS_DIR = PROJECT_ROOT / "seeds"
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths below one home folder. Making one touches nothing; `create` makes the folders."""
+
+    path: Path
+
+    @classmethod
+    def from_environment(cls) -> Home:
+        """The home named by JINGXI_HOME, else `.jingxi` below the current folder."""
+        return cls(Path(os.environ.get("JINGXI_HOME") or ".jingxi").absolute())
+
+    @property
+    def landing(self) -> Path:
+        """Input files, one folder per input table."""
+        return self.path / "landing"
+
+    @property
+    def raw(self) -> Path:
+        """Accepted rows: raw/<table>/<arrived_on>/<content-hash>.parquet, immutable."""
+        return self.path / "raw"
+
+    @property
+    def rejected(self) -> Path:
+        """Refused rows with file, line, column and reason."""
+        return self.path / "rejected"
+
+    @property
+    def state(self) -> Path:
+        """What a rebuild must not lose."""
+        return self.path / "state"
+
+    @property
+    def intake_registry(self) -> Path:
+        """SQLite file that knows every file taken in."""
+        return self.state / "intake.sqlite"
+
+    @property
+    def identity_file(self) -> Path:
+        """Which dataset and brand this home holds."""
+        return self.state / "home.json"
+
+    @property
+    def secret_key_file(self) -> Path:
+        """Key of every keyed hash; made once, mode 0600."""
+        return self.path / "secret.key"
+
+    @property
+    def warehouse(self) -> Path:
+        """The private DuckDB file that dbt builds; one writer."""
+        return self.path / "warehouse" / "warehouse.duckdb"
+
+    @property
+    def published(self) -> Path:
+        """What readers open."""
+        return self.path / "published"
+
+    @property
+    def marts(self) -> Path:
+        """The masked DuckDB file for BI."""
+        return self.published / "marts.duckdb"
+
+    @property
+    def private_marts(self) -> Path:
+        """Identifiers for export, profile and push; mode 0600."""
+        return self.published / "private.duckdb"
+
+    @property
+    def publication_manifest(self) -> Path:
+        """What is published now; replaced last."""
+        return self.published / "manifest.json"
+
+    @property
+    def exports(self) -> Path:
+        """Audience files: exports/<audience>/<as_of>/."""
+        return self.path / "exports"
+
+    @property
+    def dagster(self) -> Path:
+        """DAGSTER_HOME of this home."""
+        return self.path / "dagster"
+
+    @property
+    def dbt_target(self) -> Path:
+        """dbt's target folder."""
+        return self.path / "dbt"
+
+    @property
+    def logs(self) -> Path:
+        """Log files."""
+        return self.path / "logs"
+
+    @property
+    def temp(self) -> Path:
+        """Spill files of DuckDB; may be deleted when nothing runs."""
+        return self.path / "temp"
+
+    @property
+    def settings_file(self) -> Path:
+        """Scalars that a person sets."""
+        return self.path / "jingxi.yml"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the one run that may write."""
+        return self.path / "run.lock"
+
+    def create(self) -> None:
+        """Make the folders that a run needs. Raises JingxiError when the place cannot be written."""
+        try:
+            for folder in (
+                self.landing,
+                self.raw,
+                self.rejected,
+                self.state,
+                self.warehouse.parent,
+                self.published,
+                self.exports,
+                self.dagster,
+                self.dbt_target,
+                self.logs,
+                self.temp,
+            ):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise JingxiError(
+                f"Cannot write to the home folder {self.path}: {error.strerror}. "
+                "Choose another place with --home."
+            ) from error
+
+    def secret_key(self) -> bytes:
+        """The key of this home's keyed hashes, 32 bytes; made on first use with mode 0600."""
+        file = self.secret_key_file
+        try:
+            return bytes.fromhex(file.read_text().strip())
+        except FileNotFoundError:
+            pass
+        except ValueError as error:
+            raise JingxiError(
+                f"{file} does not hold a key in hexadecimal. Restore it from a backup: "
+                "every user_id depends on it."
+            ) from error
+        self.path.mkdir(parents=True, exist_ok=True)
+        key = secrets.token_bytes(32)
+        try:
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return self.secret_key()
+        with os.fdopen(descriptor, "w") as handle:
+            handle.write(key.hex() + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+        return key
+
+    def dataset(self) -> str | None:
+        """The dataset recorded for this home, None before the first run."""
+        try:
+            return str(json.loads(self.identity_file.read_text())["dataset"])
+        except FileNotFoundError:
+            return None
+
+    def claim_dataset(self, dataset: str) -> None:
+        """Record which dataset this home holds. Raises UsageError when it holds another one."""
+        recorded = self.dataset()
+        if recorded is None:
+            self.state.mkdir(parents=True, exist_ok=True)
+            part = self.identity_file.with_suffix(".part")
+            part.write_text(json.dumps({"dataset": dataset}) + "\n")
+            os.replace(part, self.identity_file)
+        elif recorded != dataset:
+            raise UsageError(
+                f"{self.path} holds the dataset {recorded!r}, not {dataset!r}. "
+                f"Give {dataset!r} a home of its own with --home."
+            )

@@ -1,0 +1,1 @@
+"""Published marts and audience files. No dagster here."""

@@ -1,0 +1,257 @@
+"""Settings of one home: scalars, validated, from flags, environment, file and defaults in that order."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from orchestration.errors import UsageError
+from orchestration.home import Home
+
+ENVIRONMENT_PREFIX = "JINGXI_SET_"
+Source = Literal["default", "file", "environment", "flag"]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class IntakeConfig(_Group):
+    """Taking files in."""
+
+    arrived_on: Literal["auto", "row_date"] | dt.date = Field(
+        "auto",
+        description="Day on which rows count as known: auto (dt= in the path, else the row's own date in the "
+        "first intake, else the day of intake), row_date, or one fixed day",
+    )
+    max_failed_share: float = Field(
+        0.05, ge=0, le=1, description="Share of a column that may fail its type before a file is refused"
+    )
+
+
+class RfmConfig(_Group):
+    """RFM scores and cells (semantics of each method: dbt_project/docs)."""
+
+    window_days: int | None = Field(None, gt=0, description="Days looked back, both ends included; empty = all")
+    frequency: Literal["days", "orders"] = Field("days", description="Count order days or orders")
+    monetary: Literal["net", "gross"] = Field("net", description="Money net of refunds or gross")
+    scoring: Literal["quantile", "bounds"] = Field("quantile", description="Score by quantile or by bounds")
+    recency_bounds: tuple[int, int, int, int] = Field(
+        (30, 60, 120, 240), description="Days: at most the first scores 5, above the last scores 1"
+    )
+    frequency_bounds: tuple[int, int, int, int] = Field(
+        (1, 2, 4, 8), description="Above the last scores 5, at most the first scores 1"
+    )
+    monetary_bounds: tuple[float, float, float, float] = Field(
+        (100, 300, 1000, 3000), description="Above the last scores 5, at most the first scores 1"
+    )
+    split: Literal["mean", "median", "fixed", "raw_mean"] = Field(
+        "mean", description="High when above the mean score, the median score, a fixed score, or the raw mean"
+    )
+    fixed_cut: float = Field(3, ge=1, le=5, description="Score above which fixed counts as high")
+
+    @model_validator(mode="after")
+    def _bounds_rise(self) -> RfmConfig:
+        for name in ("recency_bounds", "frequency_bounds", "monetary_bounds"):
+            bounds = getattr(self, name)
+            if list(bounds) != sorted(set(bounds)):
+                raise ValueError(f"{name} must rise from left to right")
+        return self
+
+
+class LifecycleConfig(_Group):
+    """New and old customers, active and lost ones."""
+
+    new_days: int = Field(30, gt=0, description="Days from the first sight in which a user is new")
+    dormant_days: int = Field(30, gt=0, description="Days without activity from which a user is dormant")
+    lost_days: int = Field(180, gt=0, description="Days without activity from which a user is lost")
+
+    @model_validator(mode="after")
+    def _lost_after_dormant(self) -> LifecycleConfig:
+        if self.lost_days <= self.dormant_days:
+            raise ValueError("lost_days must be greater than dormant_days")
+        return self
+
+
+class HistoryConfig(_Group):
+    """By-date tables."""
+
+    days: int = Field(
+        3, ge=1, le=400, description="Business days up to as_of that membership history holds without a gap"
+    )
+
+
+class PublishConfig(_Group):
+    """Published versions."""
+
+    keep_versions: int = Field(3, ge=1, description="Parquet versions kept, the current one included")
+
+
+class EngineConfig(_Group):
+    """DuckDB."""
+
+    memory_limit: str = Field("4GB", pattern=r"^\d+(\.\d+)?\s*(MB|GB|MiB|GiB)$", description="Memory limit")
+    threads: int | None = Field(None, gt=0, description="Threads; empty = all cores")
+
+
+class ScheduleConfig(_Group):
+    """When the daily run starts, in business time."""
+
+    hour: int = Field(2, ge=0, le=23, description="Hour of the day, business time")
+    minute: int = Field(0, ge=0, le=59, description="Minute")
+    first_day: dt.date = Field(dt.date(1990, 1, 1), description="First business day that can be run")
+
+
+class Settings(_Group):
+    """All settings of a home."""
+
+    business_timezone: str = Field("Asia/Shanghai", description="Time zone of the business day")
+    currency: str = Field("CNY", pattern=r"^[A-Z]{3}$", description="Currency of every amount")
+    intake: IntakeConfig = IntakeConfig()
+    rfm: RfmConfig = RfmConfig()
+    lifecycle: LifecycleConfig = LifecycleConfig()
+    history: HistoryConfig = HistoryConfig()
+    publish: PublishConfig = PublishConfig()
+    engine: EngineConfig = EngineConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+
+    @field_validator("business_timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"{value!r} is no time zone") from error
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The business time zone."""
+        return ZoneInfo(self.business_timezone)
+
+    def business_day(self, moment: dt.datetime | None = None) -> dt.date:
+        """The business day of a moment (aware), by default of now."""
+        return (moment or dt.datetime.now(dt.UTC)).astimezone(self.zone).date()
+
+    def dbt_vars(self) -> dict[str, Any]:
+        """What the models read as dbt vars. Always complete, so that dbt's partial parse stays valid."""
+        dumped = self.model_dump(mode="json")
+        names: dict[str, Any] = {
+            "business_timezone": self.business_timezone,
+            "history_days": self.history.days,
+        }
+        for group in ("rfm", "lifecycle"):
+            names |= {f"{group}_{name}": value for name, value in dumped[group].items()}
+        return names
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the settings that change what is computed (not how or when it runs)."""
+        return hashlib.sha256(json.dumps(self.dbt_vars(), sort_keys=True).encode()).hexdigest()
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for name, value in flat.items():
+        *groups, leaf = name.split(".")
+        target = nested
+        for group in groups:
+            target = target.setdefault(group, {})
+        target[leaf] = value
+    return nested
+
+
+def setting_names() -> list[str]:
+    """All names that `--set` takes, as `group.name`."""
+    return list(_flatten(Settings().model_dump()))
+
+
+def _read_file(file: Path, *, needed: bool) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        if needed:
+            raise UsageError(f"The settings file {file} does not exist.") from error
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The settings file {file} cannot be read: {error}.") from error
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{file}{line} is not valid YAML: {getattr(error, 'problem', error)}.") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UsageError(f"{file} must hold names and values, such as `rfm: {{frequency: orders}}`.")
+    return values
+
+
+def load_settings(
+    home: Home, *, settings_file: Path | None = None, overrides: Sequence[str] = ()
+) -> tuple[Settings, dict[str, Source]]:
+    """Settings of a home and where each came from.
+
+    Precedence: `overrides` (`group.name=value`), then environment variables JINGXI_SET_GROUP__NAME, then the
+    file (`settings_file` or <home>/jingxi.yml), then defaults. Raises UsageError with the name and what is allowed.
+    """
+    known = {name.upper().replace(".", "__"): name for name in setting_names()}
+    file = settings_file or home.settings_file
+    values: dict[str, Any] = {}
+    sources: dict[str, Source] = dict.fromkeys(known.values(), "default")
+
+    def take(name: str, value: Any, source: Source, where: str) -> None:
+        if name not in sources:
+            raise UsageError(f"{where}: there is no setting {name!r}. {_nearest(name)}")
+        values[name] = value
+        sources[name] = source
+
+    for name, value in _flatten(_read_file(file, needed=settings_file is not None)).items():
+        take(name, value, "file", str(file))
+    for variable, text in os.environ.items():
+        if variable.startswith(ENVIRONMENT_PREFIX):
+            key = variable.removeprefix(ENVIRONMENT_PREFIX)
+            take(known.get(key, key.lower().replace("__", ".")), yaml.safe_load(text), "environment", variable)
+    for override in overrides:
+        name, separator, text = override.partition("=")
+        if not separator:
+            raise UsageError(f"--set {override}: write it as name=value, such as rfm.frequency=orders.")
+        take(name.strip(), yaml.safe_load(text), "flag", f"--set {override}")
+    try:
+        return Settings.model_validate(_nest(values)), sources
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"] if str(part) in _parts())
+        origin = sources.get(name, "file")
+        where = {"file": str(file), "flag": f"--set {name}", "environment": "environment"}.get(origin, str(file))
+        raise UsageError(f"{where}: setting {name or 'settings'}: {first['msg']}.") from error
+
+
+def _parts() -> set[str]:
+    return {part for name in setting_names() for part in name.split(".")}
+
+
+def _nearest(name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, setting_names(), n=1)
+    return f"Did you mean {close[0]!r}?" if close else "`jingxi doctor` lists all settings."

@@ -1,0 +1,1 @@
+"""Declared tags, funnels and audiences: typed models, loader, compiler. No dagster here."""

@@ -1,0 +1,1 @@
+"""The private DuckDB warehouse and dbt, as seen from Python. No dagster here."""
