@@ -1,0 +1,21 @@
+{#- Written by `python -m orchestration.warehouse.contract_models`; change contracts.py instead. -#}
+with
+    latest as ({{ latest_version(source("raw", "campaigns"), key=["campaign_id"]) }}),
+    final as (
+        select
+            cast(campaign_id as varchar) as campaign_id,
+            cast(name as varchar) as name,
+            cast(kind as varchar) as kind,
+            cast(starts_at as timestamp) as starts_at,
+            cast(ends_at as timestamp) as ends_at,
+            cast(cost as decimal(18, 4)) as cost,
+            cast(properties as varchar) as properties,
+            cast(_file_id as varchar) as _file_id,
+            cast(_record as bigint) as _record,
+            cast(_arrived_on as date) as _arrived_on,
+            cast(_taken_in_at as timestamp) as _taken_in_at,
+            cast(_first_arrived_on as date) as _first_arrived_on
+        from latest
+    )
+select *
+from final

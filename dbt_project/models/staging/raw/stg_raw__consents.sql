@@ -1,0 +1,28 @@
+{#- Written by `python -m orchestration.warehouse.contract_models`; change contracts.py instead. -#}
+with
+    latest as (
+        {{
+            latest_version(
+                source("raw", "consents"),
+                key=["id_type", "id", "purpose", "channel", "changed_at"],
+            )
+        }}
+    ),
+    final as (
+        select
+            cast(id_type as varchar) as id_type,
+            cast(id as varchar) as id,
+            cast(purpose as varchar) as purpose,
+            cast(channel as varchar) as channel,
+            cast(status as varchar) as status,
+            cast(changed_at as timestamp) as changed_at,
+            cast(properties as varchar) as properties,
+            cast(_file_id as varchar) as _file_id,
+            cast(_record as bigint) as _record,
+            cast(_arrived_on as date) as _arrived_on,
+            cast(_taken_in_at as timestamp) as _taken_in_at,
+            cast(_first_arrived_on as date) as _first_arrived_on
+        from latest
+    )
+select *
+from final

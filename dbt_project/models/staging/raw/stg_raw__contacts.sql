@@ -1,0 +1,25 @@
+{#- Written by `python -m orchestration.warehouse.contract_models`; change contracts.py instead. -#}
+with
+    latest as ({{ latest_version(source("raw", "contacts"), key=["contact_id", "staff_id"]) }}),
+    final as (
+        select
+            cast(contact_id as varchar) as contact_id,
+            cast(staff_id as varchar) as staff_id,
+            cast(added_at as timestamp) as added_at,
+            cast(deleted_at as timestamp) as deleted_at,
+            cast(deleted_by as varchar) as deleted_by,
+            cast(blocked_at as timestamp) as blocked_at,
+            cast(add_way as varchar) as add_way,
+            cast(state_code as varchar) as state_code,
+            cast(unionid as varchar) as unionid,
+            cast(name as varchar) as name,
+            cast(properties as varchar) as properties,
+            cast(_file_id as varchar) as _file_id,
+            cast(_record as bigint) as _record,
+            cast(_arrived_on as date) as _arrived_on,
+            cast(_taken_in_at as timestamp) as _taken_in_at,
+            cast(_first_arrived_on as date) as _first_arrived_on
+        from latest
+    )
+select *
+from final

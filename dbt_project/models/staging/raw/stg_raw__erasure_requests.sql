@@ -1,0 +1,19 @@
+{#- Written by `python -m orchestration.warehouse.contract_models`; change contracts.py instead. -#}
+with
+    latest as ({{ latest_version(source("raw", "erasure_requests"), key=["request_id"]) }}),
+    final as (
+        select
+            cast(request_id as varchar) as request_id,
+            cast(id_type as varchar) as id_type,
+            cast(id as varchar) as id,
+            cast(requested_at as timestamp) as requested_at,
+            cast(properties as varchar) as properties,
+            cast(_file_id as varchar) as _file_id,
+            cast(_record as bigint) as _record,
+            cast(_arrived_on as date) as _arrived_on,
+            cast(_taken_in_at as timestamp) as _taken_in_at,
+            cast(_first_arrived_on as date) as _first_arrived_on
+        from latest
+    )
+select *
+from final

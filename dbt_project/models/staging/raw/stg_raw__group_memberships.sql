@@ -1,0 +1,27 @@
+{#- Written by `python -m orchestration.warehouse.contract_models`; change contracts.py instead. -#}
+with
+    latest as (
+        {{
+            latest_version(
+                source("raw", "group_memberships"),
+                key=["group_id", "id_type", "id", "joined_at"],
+            )
+        }}
+    ),
+    final as (
+        select
+            cast(group_id as varchar) as group_id,
+            cast(id_type as varchar) as id_type,
+            cast(id as varchar) as id,
+            cast(joined_at as timestamp) as joined_at,
+            cast(left_at as timestamp) as left_at,
+            cast(properties as varchar) as properties,
+            cast(_file_id as varchar) as _file_id,
+            cast(_record as bigint) as _record,
+            cast(_arrived_on as date) as _arrived_on,
+            cast(_taken_in_at as timestamp) as _taken_in_at,
+            cast(_first_arrived_on as date) as _first_arrived_on
+        from latest
+    )
+select *
+from final

@@ -1,0 +1,23 @@
+{#- Written by `python -m orchestration.warehouse.contract_models`; change contracts.py instead. -#}
+with
+    latest as (
+        {{ latest_version(source("raw", "identity_links"), key=["id_type_a", "id_a", "id_type_b", "id_b"]) }}
+    ),
+    final as (
+        select
+            cast(id_type_a as varchar) as id_type_a,
+            cast(id_a as varchar) as id_a,
+            cast(id_type_b as varchar) as id_type_b,
+            cast(id_b as varchar) as id_b,
+            cast(linked_at as timestamp) as linked_at,
+            cast(source as varchar) as source,
+            cast(properties as varchar) as properties,
+            cast(_file_id as varchar) as _file_id,
+            cast(_record as bigint) as _record,
+            cast(_arrived_on as date) as _arrived_on,
+            cast(_taken_in_at as timestamp) as _taken_in_at,
+            cast(_first_arrived_on as date) as _first_arrived_on
+        from latest
+    )
+select *
+from final

@@ -1,0 +1,22 @@
+{#- Written by `python -m orchestration.warehouse.contract_models`; change contracts.py instead. -#}
+with
+    latest as ({{ latest_version(source("raw", "manual_tags"), key=["id_type", "id", "tag", "set_at"]) }}),
+    final as (
+        select
+            cast(id_type as varchar) as id_type,
+            cast(id as varchar) as id,
+            cast(tag as varchar) as tag,
+            cast(set_at as timestamp) as set_at,
+            cast(value as varchar) as value,
+            cast(set_by as varchar) as set_by,
+            cast(cleared_at as timestamp) as cleared_at,
+            cast(properties as varchar) as properties,
+            cast(_file_id as varchar) as _file_id,
+            cast(_record as bigint) as _record,
+            cast(_arrived_on as date) as _arrived_on,
+            cast(_taken_in_at as timestamp) as _taken_in_at,
+            cast(_first_arrived_on as date) as _first_arrived_on
+        from latest
+    )
+select *
+from final

@@ -1,0 +1,23 @@
+{#- Written by `python -m orchestration.warehouse.contract_models`; change contracts.py instead. -#}
+with
+    latest as (
+        {{ latest_version(source("raw", "order_lines"), key=["order_id", "line_number"], few_repeat=true) }}
+    ),
+    final as (
+        select
+            cast(order_id as varchar) as order_id,
+            cast(line_number as bigint) as line_number,
+            cast(product_id as varchar) as product_id,
+            cast(quantity as decimal(18, 4)) as quantity,
+            cast(amount as decimal(18, 4)) as amount,
+            cast(discount_amount as decimal(18, 4)) as discount_amount,
+            cast(properties as varchar) as properties,
+            cast(_file_id as varchar) as _file_id,
+            cast(_record as bigint) as _record,
+            cast(_arrived_on as date) as _arrived_on,
+            cast(_taken_in_at as timestamp) as _taken_in_at,
+            cast(_first_arrived_on as date) as _first_arrived_on
+        from latest
+    )
+select *
+from final

@@ -1,0 +1,30 @@
+{#- Written by `python -m orchestration.warehouse.contract_models`; change contracts.py instead. -#}
+with
+    latest as ({{ latest_version(source("raw", "orders"), key=["order_id"], few_repeat=true) }}),
+    final as (
+        select
+            cast(order_id as varchar) as order_id,
+            cast(ordered_at as timestamp) as ordered_at,
+            cast(amount as decimal(18, 4)) as amount,
+            cast(id_type as varchar) as id_type,
+            cast(id as varchar) as id,
+            cast(paid_at as timestamp) as paid_at,
+            cast(status as varchar) as status,
+            cast(channel as varchar) as channel,
+            cast(store_id as varchar) as store_id,
+            cast(device_id as varchar) as device_id,
+            cast(country as varchar) as country,
+            cast(discount_amount as decimal(18, 4)) as discount_amount,
+            cast(shipping_amount as decimal(18, 4)) as shipping_amount,
+            cast(coupon_id as varchar) as coupon_id,
+            cast(campaign_id as varchar) as campaign_id,
+            cast(properties as varchar) as properties,
+            cast(_file_id as varchar) as _file_id,
+            cast(_record as bigint) as _record,
+            cast(_arrived_on as date) as _arrived_on,
+            cast(_taken_in_at as timestamp) as _taken_in_at,
+            cast(_first_arrived_on as date) as _first_arrived_on
+        from latest
+    )
+select *
+from final

@@ -1,0 +1,29 @@
+{#- Written by `python -m orchestration.warehouse.contract_models`; change contracts.py instead. -#}
+with
+    latest as (
+        {{
+            latest_version(
+                source("raw", "referrals"),
+                key=["inviter_id_type", "inviter_id", "invitee_id_type", "invitee_id"],
+            )
+        }}
+    ),
+    final as (
+        select
+            cast(inviter_id_type as varchar) as inviter_id_type,
+            cast(inviter_id as varchar) as inviter_id,
+            cast(invitee_id_type as varchar) as invitee_id_type,
+            cast(invitee_id as varchar) as invitee_id,
+            cast(invited_at as timestamp) as invited_at,
+            cast(joined_at as timestamp) as joined_at,
+            cast(campaign_id as varchar) as campaign_id,
+            cast(properties as varchar) as properties,
+            cast(_file_id as varchar) as _file_id,
+            cast(_record as bigint) as _record,
+            cast(_arrived_on as date) as _arrived_on,
+            cast(_taken_in_at as timestamp) as _taken_in_at,
+            cast(_first_arrived_on as date) as _first_arrived_on
+        from latest
+    )
+select *
+from final

@@ -1,0 +1,23 @@
+{#- Written by `python -m orchestration.warehouse.contract_models`; change contracts.py instead. -#}
+with
+    latest as ({{ latest_version(source("raw", "refunds"), key=["refund_id"]) }}),
+    final as (
+        select
+            cast(refund_id as varchar) as refund_id,
+            cast(refunded_at as timestamp) as refunded_at,
+            cast(amount as decimal(18, 4)) as amount,
+            cast(order_id as varchar) as order_id,
+            cast(id_type as varchar) as id_type,
+            cast(id as varchar) as id,
+            cast(product_id as varchar) as product_id,
+            cast(quantity as decimal(18, 4)) as quantity,
+            cast(properties as varchar) as properties,
+            cast(_file_id as varchar) as _file_id,
+            cast(_record as bigint) as _record,
+            cast(_arrived_on as date) as _arrived_on,
+            cast(_taken_in_at as timestamp) as _taken_in_at,
+            cast(_first_arrived_on as date) as _first_arrived_on
+        from latest
+    )
+select *
+from final

@@ -1,0 +1,21 @@
+{#- Written by `python -m orchestration.warehouse.contract_models`; change contracts.py instead. -#}
+with
+    latest as ({{ latest_version(source("raw", "surveys"), key=["response_id", "question"]) }}),
+    final as (
+        select
+            cast(response_id as varchar) as response_id,
+            cast(id_type as varchar) as id_type,
+            cast(id as varchar) as id,
+            cast(answered_at as timestamp) as answered_at,
+            cast(question as varchar) as question,
+            cast(answer as varchar) as answer,
+            cast(properties as varchar) as properties,
+            cast(_file_id as varchar) as _file_id,
+            cast(_record as bigint) as _record,
+            cast(_arrived_on as date) as _arrived_on,
+            cast(_taken_in_at as timestamp) as _taken_in_at,
+            cast(_first_arrived_on as date) as _first_arrived_on
+        from latest
+    )
+select *
+from final

@@ -1,0 +1,22 @@
+{#- Written by `python -m orchestration.warehouse.contract_models`; change contracts.py instead. -#}
+with
+    latest as (
+        {{ latest_version(source("raw", "targets"), key=["metric", "period_start", "period_end", "owner"]) }}
+    ),
+    final as (
+        select
+            cast(metric as varchar) as metric,
+            cast(period_start as date) as period_start,
+            cast(period_end as date) as period_end,
+            cast(target as decimal(18, 4)) as target,
+            cast(owner as varchar) as owner,
+            cast(properties as varchar) as properties,
+            cast(_file_id as varchar) as _file_id,
+            cast(_record as bigint) as _record,
+            cast(_arrived_on as date) as _arrived_on,
+            cast(_taken_in_at as timestamp) as _taken_in_at,
+            cast(_first_arrived_on as date) as _first_arrived_on
+        from latest
+    )
+select *
+from final

@@ -1,0 +1,25 @@
+{#- Written by `python -m orchestration.warehouse.contract_models`; change contracts.py instead. -#}
+with
+    latest as ({{ latest_version(source("raw", "touches"), key=["touch_id", "status"], few_repeat=true) }}),
+    final as (
+        select
+            cast(touch_id as varchar) as touch_id,
+            cast(id_type as varchar) as id_type,
+            cast(id as varchar) as id,
+            cast(channel as varchar) as channel,
+            cast(status as varchar) as status,
+            cast(occurred_at as timestamp) as occurred_at,
+            cast(campaign_id as varchar) as campaign_id,
+            cast(journey_node as varchar) as journey_node,
+            cast(content_id as varchar) as content_id,
+            cast(staff_id as varchar) as staff_id,
+            cast(properties as varchar) as properties,
+            cast(_file_id as varchar) as _file_id,
+            cast(_record as bigint) as _record,
+            cast(_arrived_on as date) as _arrived_on,
+            cast(_taken_in_at as timestamp) as _taken_in_at,
+            cast(_first_arrived_on as date) as _first_arrived_on
+        from latest
+    )
+select *
+from final

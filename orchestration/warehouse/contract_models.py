@@ -1,0 +1,192 @@
+"""The dbt sources and staging models, written from the input layer's contracts.
+
+`python -m orchestration.warehouse.contract_models` writes them, `--check` says which of them are stale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestration.home import DBT_PROJECT_DIR
+from orchestration.ingestion.contracts import RAW_COLUMNS, TABLES, Column, Table, Type
+
+COMMAND = "python -m orchestration.warehouse.contract_models"
+FOLDER = Path("models/staging/raw")
+SOURCES_FILE = FOLDER / "_raw__sources.yml"
+MODELS_FILE = FOLDER / "_raw__models.yml"
+
+FIRST_ARRIVED_ON = Column(
+    "_first_arrived_on", Type.DATE, "Business day on which the first version of the record was known.", True
+)
+# Tables that may hold tens of millions of rows, of which few repeat a key.
+LARGE_TABLES = frozenset({"events", "order_lines", "orders", "touches"})
+
+
+def sql_type(column: Column) -> str:
+    """The type a column has in the warehouse, lower case; JSON is kept as text."""
+    return "varchar" if column.type is Type.JSON else column.type.value.lower()
+
+
+def model_name(table: Table) -> str:
+    """The staging model of an input table."""
+    return f"stg_raw__{table.name}"
+
+
+def has_optional_key(table: Table) -> bool:
+    """Whether the source may leave the whole key empty; such records each stand for themselves."""
+    return bool(table.key) and not set(table.key) & set(table.required_columns)
+
+
+def staging_columns(table: Table) -> tuple[Column, ...]:
+    """Columns of a staging model, in order."""
+    return (*table.columns, *RAW_COLUMNS, FIRST_ARRIVED_ON)
+
+
+def staging_sql(table: Table) -> str:
+    """SQL of a staging model, formatted as sqlfmt formats it."""
+    arguments = [f'source("raw", "{table.name}")', f"key={_list(table.key)}"]
+    if has_optional_key(table):
+        arguments.append("optional_key=true")
+    if table.name in LARGE_TABLES:
+        arguments.append("few_repeat=true")
+    call = f"{{{{ latest_version({', '.join(arguments)}) }}}}"
+    if len(f"    latest as ({call}),") <= 110:
+        latest = f"    latest as ({call}),"
+    elif len(f"        {call}") <= 110:
+        latest = f"    latest as (\n        {call}\n    ),"
+    else:
+        body = "".join(f"                {argument},\n" for argument in arguments)
+        latest = f"    latest as (\n        {{{{\n            latest_version(\n{body}            )\n        }}}}\n    ),"
+    casts = []
+    for column in staging_columns(table):
+        value = f"cast({column.name} as {sql_type(column).replace(',', ', ')})"
+        if has_optional_key(table) and column.name == table.key[0]:
+            value = f"coalesce({value}, _file_id || '-' || cast(_record as varchar))"
+        casts.append(f"            {value} as {column.name}")
+    final = "    final as (\n        select\n" + ",\n".join(casts) + "\n        from latest\n    )"
+    return (
+        f"{{#- Written by `{COMMAND}`; change contracts.py instead. -#}}\n"
+        f"with\n{latest}\n{final}\nselect *\nfrom final\n"
+    )
+
+
+def sources_document() -> dict[str, Any]:
+    """The dbt source `raw`: one table for each table of the input layer."""
+    return {
+        "version": 2,
+        "sources": [
+            {
+                "name": "raw",
+                "description": "Accepted rows of the input layer, every version of them. "
+                "Read from the Parquet files that count on as_of.",
+                "tables": [
+                    {
+                        "name": table.name,
+                        "description": f"Every version of: {_plain(table.description)}",
+                        "config": {
+                            "meta": {
+                                "external_location": f"read_parquet(getvariable('raw_{table.name}'), union_by_name=true)"
+                            }
+                        },
+                        "columns": _columns((*table.columns, *RAW_COLUMNS)),
+                    }
+                    for table in TABLES
+                ],
+            }
+        ],
+    }
+
+
+def models_document() -> dict[str, Any]:
+    """Descriptions of the staging models."""
+    return {
+        "version": 2,
+        "models": [
+            {
+                "name": model_name(table),
+                "description": f"{table.description} The latest version known on as_of.",
+                "columns": _columns(staging_columns(table)),
+            }
+            for table in TABLES
+        ],
+    }
+
+
+def rendered_files() -> dict[Path, str]:
+    """Text of every generated file, by path below the dbt project."""
+    files = {SOURCES_FILE: _yaml(sources_document()), MODELS_FILE: _yaml(models_document())}
+    files |= {FOLDER / f"{model_name(table)}.sql": staging_sql(table) for table in TABLES}
+    return files
+
+
+def stale_files(project: Path = DBT_PROJECT_DIR) -> list[Path]:
+    """Generated files that are missing, differ, or belong to no table any more; paths below the project."""
+    files = rendered_files()
+    stale = [path for path, text in files.items() if _read(project / path) != text]
+    models = {path.relative_to(project) for path in (project / FOLDER).glob("stg_raw__*.sql")}
+    return sorted([*stale, *(models - files.keys())])
+
+
+def write_files(project: Path = DBT_PROJECT_DIR) -> list[Path]:
+    """Bring the generated files up to date; returns those that changed, as paths below the project."""
+    files = rendered_files()
+    changed = stale_files(project)
+    for path in changed:
+        target = project / path
+        if path in files:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(files[path], encoding="utf-8")
+        else:
+            target.unlink()
+    return changed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line. Status 1 when `--check` finds stale files."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only say what is stale")
+    check = parser.parse_args(arguments).check
+    paths = stale_files() if check else write_files()
+    for path in paths:
+        sys.stdout.write(f"{'stale' if check else 'written'}: dbt_project/{path}\n")
+    if check and paths:
+        sys.stderr.write(f"Run `{COMMAND}` and commit the result.\n")
+        return 1
+    return 0
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def _columns(columns: Sequence[Column]) -> list[dict[str, str]]:
+    return [
+        {"name": column.name, "description": column.description, "data_type": sql_type(column)}
+        for column in columns
+    ]
+
+
+def _plain(description: str) -> str:
+    return description[0].lower() + description[1:]
+
+
+def _list(names: Sequence[str]) -> str:
+    return "[" + ", ".join(f'"{name}"' for name in names) + "]"
+
+
+def _yaml(document: dict[str, Any]) -> str:
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+    return f"# Written by `{COMMAND}`; change contracts.py instead.\n{text}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

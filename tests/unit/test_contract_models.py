@@ -1,0 +1,64 @@
+"""The generated dbt sources and staging models follow the contracts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestration.ingestion.contracts import RAW_COLUMNS, TABLES, Table
+from orchestration.warehouse import contract_models as generated
+
+
+def test_tree_is_up_to_date() -> None:
+    assert generated.stale_files() == [], f"run `{generated.COMMAND}` and commit the result"
+
+
+def test_check_names_what_is_missing_changed_or_left_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generated.write_files(tmp_path)
+    assert generated.stale_files(tmp_path) == []
+    folder = tmp_path / generated.FOLDER
+    (folder / "stg_raw__orders.sql").unlink()
+    (folder / "stg_raw__staff.sql").write_text("select 1\n")
+    (folder / "stg_raw__gone.sql").write_text("select 1\n")
+    names = [path.name for path in generated.stale_files(tmp_path)]
+    assert names == ["stg_raw__gone.sql", "stg_raw__orders.sql", "stg_raw__staff.sql"]
+    monkeypatch.setattr(generated, "stale_files", lambda: [generated.FOLDER / name for name in names])
+    assert generated.main(["--check"]) == 1
+    assert "stale: dbt_project/models/staging/raw/stg_raw__orders.sql" in capsys.readouterr().out
+    monkeypatch.undo()
+    generated.write_files(tmp_path)
+    assert generated.stale_files(tmp_path) == []
+    assert not (folder / "stg_raw__gone.sql").exists()
+
+
+def test_sources_and_models_name_every_table_and_column() -> None:
+    files = generated.rendered_files()
+    (source,) = yaml.safe_load(files[generated.SOURCES_FILE])["sources"]
+    models = yaml.safe_load(files[generated.MODELS_FILE])["models"]
+    assert source["name"] == "raw"
+    for table, raw, staged in zip(TABLES, source["tables"], models, strict=True):
+        assert raw["name"] == table.name
+        assert raw["config"]["meta"]["external_location"] == (
+            f"read_parquet(getvariable('raw_{table.name}'), union_by_name=true)"
+        )
+        names = [column.name for column in (*table.columns, *RAW_COLUMNS)]
+        assert [column["name"] for column in raw["columns"]] == names
+        assert staged["name"] == f"stg_raw__{table.name}"
+        assert staged["description"].startswith("One row per ")
+        assert [column["name"] for column in staged["columns"]] == [*names, "_first_arrived_on"]
+        assert all(column["description"] and column["data_type"] for column in staged["columns"])
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_staging_model_lists_every_column_of_the_contract(table: Table) -> None:
+    sql = generated.staging_sql(table)
+    for column in generated.staging_columns(table):
+        assert f" as {column.name}" in sql
+    assert f'source("raw", "{table.name}")' in sql
+    assert ("optional_key" in sql) == (table.name == "events")
+    assert "qualify" not in sql
+    assert sql.endswith("select *\nfrom final\n")
