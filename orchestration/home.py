@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from orchestration.errors import JingxiError, UsageError
@@ -14,6 +14,14 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 DBT_PROJECT_DIR = PROJECT_ROOT / "dbt_project"
 SPECS_DIR = DBT_PROJECT_DIR / "specs"
 SEEDS_DIR = PROJECT_ROOT / "seeds"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a home's data comes from: a dataset with the folder of its files, or a landing folder."""
+
+    dataset: str
+    folder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -169,23 +177,23 @@ class Home:
             os.fsync(handle.fileno())
         return key
 
-    def dataset(self) -> str | None:
-        """The dataset recorded for this home, None before the first run."""
+    def origin(self) -> Origin | None:
+        """Where this home's data comes from, None before the first run."""
         try:
-            return str(json.loads(self.identity_file.read_text())["dataset"])
+            return Origin(**json.loads(self.identity_file.read_text()))
         except FileNotFoundError:
             return None
 
-    def claim_dataset(self, dataset: str) -> None:
-        """Record which dataset this home holds. Raises UsageError when it holds another one."""
-        recorded = self.dataset()
-        if recorded is None:
+    def claim(self, origin: Origin) -> None:
+        """Record where this home's data comes from. Raises UsageError when it holds another dataset."""
+        recorded = self.origin()
+        if recorded and recorded.dataset != origin.dataset:
+            raise UsageError(
+                f"{self.path} holds the dataset {recorded.dataset!r}, not {origin.dataset!r}. "
+                f"Give {origin.dataset!r} a home of its own with --home."
+            )
+        if recorded != origin:
             self.state.mkdir(parents=True, exist_ok=True)
             part = self.identity_file.with_suffix(".part")
-            part.write_text(json.dumps({"dataset": dataset}) + "\n")
+            part.write_text(json.dumps(asdict(origin)) + "\n")
             os.replace(part, self.identity_file)
-        elif recorded != dataset:
-            raise UsageError(
-                f"{self.path} holds the dataset {recorded!r}, not {dataset!r}. "
-                f"Give {dataset!r} a home of its own with --home."
-            )

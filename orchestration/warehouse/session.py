@@ -19,6 +19,7 @@ from orchestration.ingestion.registry import Registry, empty_file
 
 AS_OF_VARIABLE = "JINGXI_AS_OF"
 INPUT_HASH_VARIABLE = "JINGXI_INPUT_HASH"
+THREADS_VARIABLE = "JINGXI_THREADS"
 _BLOCK_BYTES = 64  # block size of SHA-256, RFC 2104
 
 
@@ -55,6 +56,9 @@ class Plugin(BasePlugin):
     """dbt-duckdb plugin: prepares each cursor from JINGXI_HOME, JINGXI_AS_OF and JINGXI_INPUT_HASH."""
 
     def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
+        threads = os.environ.get(THREADS_VARIABLE)
+        if threads:
+            cursor.execute(f"set threads = {int(threads)}")
         as_of = os.environ.get(AS_OF_VARIABLE)
         if as_of:
             set_session_variables(

@@ -1,0 +1,126 @@
+"""Landing files and the raw zone."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+
+from orchestration.home import Origin
+from orchestration.ingestion.contracts import TABLES
+from orchestration.ingestion.intake import take_in
+from orchestration.ingestion.sources import LANDING, bring
+from orchestration.resources.workspace import Workspace
+
+OWNERS = ["team:data-engineering"]
+LANDING_KEY = dg.AssetKey("landing")
+
+
+def raw_key(table: str) -> dg.AssetKey:
+    """Key of a raw table; dbt's source of the same name has the same key."""
+    return dg.AssetKey(["raw", table])
+
+
+class LandingConfig(dg.Config):
+    """Where the data comes from. Empty: as recorded for this home."""
+
+    dataset: str | None = None
+    folder: str | None = None
+
+
+class IntakeRunConfig(dg.Config):
+    """How files are taken in."""
+
+    quarantine: bool = False
+
+
+def landing_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
+    """The landing folder and the raw tables."""
+
+    @dg.asset(
+        key=LANDING_KEY,
+        group_name="landing",
+        owners=OWNERS,
+        kinds={"file"},
+        partitions_def=partitions,
+        description="Files that wait to be taken in, one folder per input table. A bundled dataset is "
+        "simulated, or translated from its own files, into this folder first.",
+    )
+    def landing(
+        context: dg.AssetExecutionContext, config: LandingConfig, workspace: Workspace
+    ) -> dg.MaterializeResult[None]:
+        home = workspace.home
+        recorded = home.origin() or Origin(LANDING)
+        origin = Origin(config.dataset, config.folder) if config.dataset else recorded
+        home.claim(origin)
+        report = bring(origin, home, workspace.settings, on_progress=context.log.info)
+        return dg.MaterializeResult(
+            metadata={
+                "dataset": origin.dataset,
+                "folder": dg.MetadataValue.path(str(report.landing)),
+                "files": report.files,
+                **({"explained": dg.MetadataValue.json(report.explained)} if report.explained else {}),
+            }
+        )
+
+    @dg.multi_asset(
+        name="raw",
+        specs=[
+            dg.AssetSpec(
+                raw_key(table.name),
+                deps=[LANDING_KEY],
+                group_name="raw",
+                owners=OWNERS,
+                kinds={"parquet"},
+                description=f"{table.description} Every version of every accepted row, immutable.",
+                metadata={
+                    "dagster/column_schema": dg.TableSchema(
+                        [
+                            dg.TableColumn(
+                                column.name,
+                                column.type.value,
+                                column.description,
+                                dg.TableColumnConstraints(nullable=not column.required),
+                            )
+                            for column in table.columns
+                        ]
+                    )
+                },
+            )
+            for table in TABLES
+        ],
+        partitions_def=partitions,
+    )
+    def raw(
+        context: dg.AssetExecutionContext, config: IntakeRunConfig, workspace: Workspace
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        home, settings = workspace.home, workspace.settings
+        now = dt.datetime.now(dt.UTC)
+        origin = home.origin() or Origin(LANDING)
+        folder = Path(origin.folder) if origin.dataset == LANDING and origin.folder else home.landing
+        result = take_in(
+            home,
+            settings,
+            folder,
+            now=now,
+            business_day=settings.business_day(now),
+            quarantine=config.quarantine,
+            on_progress=context.log.info,
+        )
+        for table in TABLES:
+            files = [file for file in result.files if file.table == table.name]
+            taken = [file for file in files if file.status in ("taken", "new_version")]
+            yield dg.MaterializeResult(
+                asset_key=raw_key(table.name),
+                metadata={
+                    "files taken in": len(taken),
+                    "records": sum(file.records for file in taken),
+                    "accepted": sum(file.accepted for file in taken),
+                    "rejected": sum(file.rejected for file in taken),
+                    "extra columns": ", ".join(sorted({c for f in taken for c in f.extra_columns})) or "none",
+                },
+            )
+
+    return [landing, raw]

@@ -1,0 +1,110 @@
+"""What readers and marketers get: published marts and audience files."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from orchestration.assets.landing import OWNERS
+from orchestration.publishing.audience_files import AudienceExport, write_audience_files
+from orchestration.publishing.publish import publish, published_as
+from orchestration.resources.workspace import Workspace
+from orchestration.warehouse.project import by_date_marts, input_hash
+
+PUBLISHED_KEY = dg.AssetKey("published")
+
+
+def audience_key(audience: str) -> dg.AssetKey:
+    """Key of an audience's files."""
+    return dg.AssetKey(["audience_files", audience])
+
+
+def published_asset(
+    manifest: Path, marts: Sequence[str], partitions: dg.PartitionsDefinition[str]
+) -> dg.AssetsDefinition:
+    """The published version, made of all marts at once."""
+
+    @dg.asset(
+        key=PUBLISHED_KEY,
+        deps=[dg.AssetKey(mart) for mart in marts],
+        group_name="published",
+        owners=OWNERS,
+        kinds={"duckdb", "parquet"},
+        partitions_def=partitions,
+        description="One version of all marts for BI: marts.duckdb and Parquet files, switched whole after every "
+        "test has passed; private.duckdb holds the identifiers for export.",
+    )
+    def published(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+        home, settings = workspace.home, workspace.settings
+        as_of = dt.date.fromisoformat(context.partition_key)
+        result = publish(
+            home,
+            settings,
+            as_of=as_of,
+            input_hash=input_hash(home, settings, as_of),
+            by_date=by_date_marts(json.loads(manifest.read_text())),
+            now=dt.datetime.now(dt.UTC),
+            keep_versions=settings.publish.keep_versions,
+        )
+        return dg.MaterializeResult(
+            metadata={
+                "version": result.version,
+                "as_of": result.as_of.isoformat(),
+                "unchanged": result.unchanged,
+                "marts": len(result.marts),
+                "dagster/row_count": sum(result.marts.values()),
+                "file": dg.MetadataValue.path(str(home.marts)),
+            }
+        )
+
+    return published
+
+
+def audience_file_assets(
+    exports: Sequence[AudienceExport], partitions: dg.PartitionsDefinition[str]
+) -> dg.AssetsDefinition:
+    """One asset per declared audience: its files."""
+
+    @dg.multi_asset(
+        name="audience_files",
+        specs=[
+            dg.AssetSpec(
+                audience_key(export.name),
+                deps=[PUBLISHED_KEY],
+                group_name="audience_files",
+                owners=OWNERS,
+                kinds={"csv", "excel", "parquet"},
+                description=export.title,
+                skippable=True,
+            )
+            for export in exports
+        ],
+        partitions_def=partitions,
+    )
+    def audience_files(
+        context: dg.AssetExecutionContext, workspace: Workspace
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        as_of = dt.date.fromisoformat(context.partition_key)
+        published = published_as(workspace.home)
+        if published is None or published[0] != as_of:
+            # A back-fill of an older day fills by-date tables only; the columns of that day are not published.
+            context.log.info(f"No audience files for {as_of}: a later day is published.")
+            return
+        for export in exports:
+            result = write_audience_files(workspace.home, export, as_of=as_of)
+            context.log.info(f"Wrote {export.name}: {result.rows} users")
+            yield dg.MaterializeResult(
+                asset_key=audience_key(export.name),
+                metadata={
+                    "dagster/row_count": result.rows,
+                    "held out": result.held_out,
+                    "unchanged": result.unchanged,
+                    "folder": dg.MetadataValue.path(str(result.folder)),
+                },
+            )
+
+    return audience_files

@@ -1,0 +1,191 @@
+"""The dbt project as assets: models as assets, dbt tests as asset checks."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliInvocation, dbt_assets
+
+from orchestration.assets.landing import OWNERS
+from orchestration.errors import BuildError
+from orchestration.home import Home
+from orchestration.publishing.publish import published_as
+from orchestration.resources.workspace import WarehouseDbt, Workspace
+from orchestration.settings import Settings
+from orchestration.warehouse.project import (
+    HISTORY_SELECTION,
+    dbt_args,
+    dbt_environment,
+    ensure_manifest,
+    input_hash,
+    run_dbt,
+)
+
+
+class BuildRunConfig(dg.Config):
+    """How the warehouse is built."""
+
+    full_refresh: bool = False
+
+
+class Translator(DagsterDbtTranslator):
+    """Names assets as the models, groups them as the folders, says who owns them."""
+
+    def __init__(self) -> None:
+        super().__init__(DagsterDbtTranslatorSettings(enable_source_tests_as_checks=True))
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """`raw/<table>` for sources, `seeds/<name>` for seeds, the model's name for models."""
+        name = dbt_resource_props["name"]
+        if dbt_resource_props["resource_type"] == "source":
+            return dg.AssetKey([dbt_resource_props["source_name"], name])
+        if dbt_resource_props["resource_type"] == "seed":
+            return dg.AssetKey(["seeds", name])
+        return dg.AssetKey(name)
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        """The layer, and below the marts their folder."""
+        folders = list(dbt_resource_props["fqn"][1:-1])
+        if dbt_resource_props["resource_type"] == "seed":
+            return "seeds"
+        if folders[0] == "marts" and len(folders) > 1:
+            return f"marts_{folders[1]}"
+        return str(folders[0])
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
+        """The owner in the model's meta, else the data engineers."""
+        meta = dbt_resource_props.get("config", {}).get("meta", {})
+        return [meta["owner"]] if "owner" in meta else OWNERS
+
+
+def missing_history(home: Home, settings: Settings, as_of: dt.date) -> list[dt.date]:
+    """Business days before `as_of`, inside the history that is kept, that no build has filled with today's input.
+
+    The day after downtime, or the first day after history was loaded at once, fills in the days in between.
+    """
+    days = [as_of - dt.timedelta(days=back) for back in range(settings.history.days - 1, 0, -1)]
+    if not days:
+        return []
+    filled: dict[dt.date, str] = {}
+    if home.warehouse.exists():
+        with duckdb.connect(str(home.warehouse), read_only=True) as connection:
+            tables = connection.execute(
+                "select 1 from duckdb_tables() where schema_name = 'marts' and table_name = 'history_days'"
+            ).fetchall()
+            if tables:
+                filled = dict(
+                    connection.execute("select as_of_date, input_hash from marts.history_days").fetchall()
+                )
+    return [day for day in days if filled.get(day) != input_hash(home, settings, day)]
+
+
+def failed_nodes(home: Home) -> list[str]:
+    """What failed in dbt's last call, one sentence each."""
+    results = json.loads((home.dbt_target / "run_results.json").read_text())["results"]
+    sentences = []
+    for result in results:
+        if result["status"] in ("error", "fail", "runtime error"):
+            kind, _, *name = result["unique_id"].split(".")
+            message = " ".join(str(result.get("message") or "").split())
+            sentences.append(f"{kind} {name[0]}: {message}")
+    return sentences
+
+
+def row_counts(home: Home) -> dict[str, int]:
+    """Rows of every table in the warehouse, by name."""
+    with duckdb.connect(str(home.warehouse), read_only=True) as connection:
+        tables = connection.execute(
+            "select schema_name, table_name from duckdb_tables() where not temporary"
+        ).fetchall()
+        counts = {}
+        for schema, table in tables:
+            row = connection.execute(f'select count(*) from "{schema}"."{table}"').fetchone()
+            counts[table] = int(row[0]) if row else 0
+    return counts
+
+
+def warehouse_assets(
+    manifest: Path, partitions: dg.PartitionsDefinition[str]
+) -> dg.AssetsDefinition:
+    """All models and seeds, built by one dbt call."""
+
+    @dbt_assets(
+        name="warehouse",
+        manifest=manifest,
+        dagster_dbt_translator=Translator(),
+        partitions_def=partitions,
+        exclude="resource_type:unit_test",
+    )
+    def warehouse(
+        context: dg.AssetExecutionContext, config: BuildRunConfig, workspace: Workspace, dbt: WarehouseDbt
+    ) -> Iterator[Any]:
+        home, settings = workspace.home, workspace.settings
+        as_of = dt.date.fromisoformat(context.partition_key)
+        ensure_manifest(home, settings)
+        wanted = input_hash(home, settings, as_of)
+        published = published_as(home)
+        if published == (as_of, wanted) and not config.full_refresh:
+            context.log.info(f"Nothing new for {as_of}: the published marts stand as they are.")
+            for name in context.op_execution_context.selected_output_names:
+                if name in _model_outputs(context):
+                    yield dg.Output(None, output_name=name, metadata={"unchanged": True})
+            return
+        for day in missing_history(home, settings, as_of):
+            context.log.info(f"Filling in {day}")
+            run_dbt(
+                home,
+                dbt_args("run", settings, select=HISTORY_SELECTION),
+                dbt_environment(home, settings, day, input_hash(home, settings, day)),
+            )
+        environment = dbt_environment(home, settings, as_of, wanted)
+        os.environ.update(environment)
+        call = dbt.cli(
+            dbt_args("build", settings, full_refresh=config.full_refresh),
+            context=context,
+            target_path=home.dbt_target,
+        )
+        yield from _with_row_counts(context, call, home)
+
+    return warehouse
+
+
+def _model_outputs(context: dg.AssetExecutionContext) -> set[str]:
+    return {context.assets_def.get_output_name_for_asset_key(key) for key in context.selected_asset_keys}
+
+
+def _with_row_counts(
+    context: dg.AssetExecutionContext, call: DbtCliInvocation, home: Home
+) -> Iterator[Any]:
+    """Check results as they come; models at the end, when their rows can be counted without dbt's lock."""
+    built: list[dg.Output[Any]] = []
+    failure: Exception | None = None
+    try:
+        for event in call.stream():
+            if isinstance(event, dg.Output):
+                built.append(event)
+                context.log.info(f"Built {event.metadata['unique_id'].value}")
+            else:
+                yield event
+    except Exception as error:  # dbt's exit status; said again below in a person's words
+        failure = error
+    counts = row_counts(home) if home.warehouse.exists() else {}
+    for output in built:
+        name = str(output.metadata["unique_id"].value).rsplit(".", 1)[-1]
+        if name in counts:
+            output.metadata["dagster/row_count"] = dg.MetadataValue.int(counts[name])
+        yield output
+    if failure:
+        reasons = failed_nodes(home)
+        if not reasons:
+            raise failure
+        raise BuildError(
+            f"{len(reasons)} of the warehouse's models and tests failed; published marts are unchanged; "
+            f"the whole log is {home.logs / 'dbt.log'}.\n" + "\n".join(reasons[:20])
+        ) from failure

@@ -1,0 +1,274 @@
+"""The commands. Heavy imports stay inside the commands that need them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from orchestration.errors import JingxiError, UsageError
+from orchestration.home import Home
+from orchestration.settings import load_settings
+
+app = typer.Typer(
+    help="Jingxi (精细): from the data a brand owns to the right message for each part of its users.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    epilog="Every error is one sentence; add --debug for the traceback.",
+)
+console = Console()
+
+HomeOption = Annotated[
+    Path,
+    typer.Option("--home", envvar="JINGXI_HOME", help="Folder with everything of one brand."),
+]
+SettingsOption = Annotated[
+    Path | None, typer.Option("--settings", help="Settings file instead of <home>/jingxi.yml.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="One setting, as name=value; may be repeated.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+DEFAULT_HOME = Path(".jingxi")
+
+
+def _home(path: Path) -> Home:
+    home = Home(path.absolute())
+    os.environ["JINGXI_HOME"] = str(home.path)
+    return home
+
+
+def _day(text: str | None, option: str) -> dt.date | None:
+    if text is None:
+        return None
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{option} {text} is no date; write it as 2026-06-30.") from error
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+@app.command()
+def run(
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Bundled dataset, or the path of an adapter file. Default: sample, or this home's own."),
+    ] = None,
+    source: Annotated[Path | None, typer.Option(help="Folder with the dataset's files.")] = None,
+    landing: Annotated[Path | None, typer.Option(help="Folder with files of the input layer.")] = None,
+    as_of: Annotated[str | None, typer.Option("--as-of", help="Business day, such as 2026-06-30.")] = None,
+    home: HomeOption = DEFAULT_HOME,
+    full_refresh: Annotated[
+        bool, typer.Option("--full-refresh", help="Build everything again, even when nothing is new.")
+    ] = False,
+    quarantine: Annotated[
+        bool, typer.Option("--quarantine", help="Set bad files aside and go on without them.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait while another run writes.")] = True,
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take in what landed, build, check, publish, write audience files."""
+    from orchestration.cli.running import RunOrder, run_main_job
+
+    order = RunOrder(
+        home=_home(home),
+        dataset=dataset,
+        source=source,
+        landing=landing,
+        as_of=_day(as_of, "--as-of"),
+        full_refresh=full_refresh,
+        quarantine=quarantine,
+        wait=wait,
+        settings_file=settings,
+        overrides=tuple(set_ or ()),
+    )
+    summary = run_main_job(order, console=None if as_json else console)
+    if as_json:
+        _print_json(summary.to_dict())
+    else:
+        summary.show(console)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder to write landing files to.")],
+    users: Annotated[int, typer.Option(min=1, help="Persons.")] = 10_000,
+    days: Annotated[int, typer.Option(min=1, help="Business days.")] = 120,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 7,
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate a beauty brand: input files, with the planted truth beside them."""
+    from orchestration.ingestion.simulator import simulate as simulate_brand
+
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out} is not empty. Name a new folder with --out.")
+    with console.status("Simulating") as status:
+        result = simulate_brand(
+            out, users=users, days=days, seed=seed, on_progress=lambda text: status.update(str(text))
+        )
+    if as_json:
+        _print_json(result.to_dict())
+        return
+    table = Table("table", "rows", title=f"{users:,} persons, {days} days, in {out}", title_justify="left")
+    table.columns[1].justify = "right"
+    for name, rows in result.rows.items():
+        table.add_row(name, f"{rows:,}")
+    console.print(table)
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="One select on the published marts.")],
+    home: HomeOption = DEFAULT_HOME,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the published marts; nothing can be changed."""
+    import csv as csv_module
+    import sys
+
+    from orchestration.publishing.queries import query as ask
+
+    columns, rows = ask(_home(home), query)
+    if csv:
+        writer = csv_module.writer(sys.stdout)
+        writer.writerow(columns)
+        writer.writerows(rows)
+    elif as_json:
+        _print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    else:
+        table = Table(*columns)
+        for row in rows:
+            table.add_row(*("" if value is None else str(value) for value in row))
+        console.print(table)
+
+
+@app.command("compile")
+def compile_(
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; fail when something is stale.")] = False,
+) -> None:
+    """Turn the specs into SQL, catalogues and exposures."""
+    from orchestration.specs.compiler import check_compiled, write_compiled
+
+    if check:
+        stale = check_compiled()
+        if stale:
+            raise JingxiError(f"Stale: {', '.join(stale)}. Run `jingxi compile`.")
+        console.print("Every generated file is up to date.")
+        return
+    changed = write_compiled()
+    console.print("\n".join(f"wrote {file}" for file in changed) or "Nothing to write.")
+
+
+@app.command()
+def preview(
+    audience: Annotated[str, typer.Argument(help="Declared audience, or the path of a spec file.")],
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Size, a masked sample, what is suppressed and why, overlaps. Nothing is written."""
+    from orchestration.specs.preview import preview_audience
+
+    result = preview_audience(audience, _home(home))
+    if as_json:
+        _print_json(result.to_dict())
+    else:
+        result.show(console)
+
+
+@app.command()
+def export(
+    audience: Annotated[str, typer.Argument(help="Declared audience.")],
+    home: HomeOption = DEFAULT_HOME,
+    format_: Annotated[
+        list[Literal["csv", "xlsx", "parquet"]] | None,
+        typer.Option("--format", help="csv, xlsx or parquet; may be repeated. Default: as declared."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write an audience's files again from the published marts."""
+    from orchestration.lock import RunLock
+    from orchestration.publishing.audience_files import write_audience_files
+    from orchestration.publishing.exports import declared_export
+    from orchestration.publishing.publish import published_as
+
+    target = _home(home)
+    declared = declared_export(audience)
+    published = published_as(target)
+    if published is None:
+        raise UsageError(f"Nothing is published in {target.path} yet. Run `jingxi run` first.")
+    with RunLock(target).hold(f"jingxi export {audience}", on_wait=lambda who: console.print(f"Waiting for {who}.")):
+        result = write_audience_files(
+            target, declared, as_of=published[0], formats=tuple(format_) if format_ else None
+        )
+    if as_json:
+        _print_json(result.to_dict())
+        return
+    console.print(f"{result.rows:,} users, {result.held_out:,} held out, in {result.folder}")
+    for file in sorted(result.folder.iterdir()):
+        console.print(f"  {file}")
+
+
+@app.command()
+def doctor(
+    home: HomeOption = DEFAULT_HOME,
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check installation, settings, lock, disk and published marts, and say what to do."""
+    from orchestration.cli.checkup import check_up
+
+    target = _home(home)
+    values, sources = load_settings(target, settings_file=settings, overrides=set_ or ())
+    findings = check_up(target, values)
+    if as_json:
+        _print_json(
+            {
+                "findings": [finding.to_dict() for finding in findings],
+                "settings": values.model_dump(mode="json"),
+                "sources": sources,
+            }
+        )
+    else:
+        table = Table("", "what", "found", "what to do", title=str(target.path), title_justify="left")
+        for finding in findings:
+            table.add_row("[green]ok" if finding.ok else "[red]no", finding.what, finding.found, finding.advice)
+        console.print(table)
+        listing = Table("setting", "value", "from", title="Settings", title_justify="left")
+        for name, source in sources.items():
+            value: Any = values
+            for part in name.split("."):
+                value = getattr(value, part)
+            listing.add_row(name, str(value), source)
+        console.print(listing)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def dev(
+    home: HomeOption = DEFAULT_HOME,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
+) -> None:
+    """Open Dagster's web UI with the schedules of this home."""
+    from orchestration.cli.running import prepare_dagster
+    from orchestration.cli.web import serve
+
+    target = _home(home)
+    values, _ = load_settings(target)
+    prepare_dagster(target, values)
+    serve(target, host=host, port=port)

@@ -1,0 +1,129 @@
+"""`jingxi doctor`: what is checked, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import duckdb
+
+from orchestration.home import Home
+from orchestration.lock import RunLock
+from orchestration.publishing.publish import published_as, verify_published
+from orchestration.settings import Settings
+from orchestration.specs.compiler import check_compiled
+from orchestration.warehouse.project import dbt_executable
+
+_PINNED = ("dbt-core", "dbt-duckdb", "duckdb", "dagster", "dagster-dbt", "dagster-webserver")
+_LEAST_FREE_GIB = 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    ok: bool
+    found: str
+    advice: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The finding as JSON types."""
+        return asdict(self)
+
+
+def check_up(home: Home, settings: Settings) -> list[Finding]:
+    """Look at everything a run needs. Changes nothing."""
+    return [
+        _python(),
+        *_packages(),
+        _dbt(),
+        _folder(home),
+        _disk(home),
+        _secret(home),
+        _lock(home),
+        _warehouse(home, settings),
+        _specs(),
+        _published(home),
+    ]
+
+
+def _python() -> Finding:
+    found = ".".join(str(part) for part in sys.version_info[:3])
+    return Finding("Python", sys.version_info >= (3, 11), found, "" if sys.version_info >= (3, 11) else "Use 3.11 or 3.12.")
+
+
+def _packages() -> list[Finding]:
+    findings = []
+    for name in _PINNED:
+        try:
+            findings.append(Finding(name, True, version(name)))
+        except PackageNotFoundError:
+            findings.append(Finding(name, False, "missing", "Run `make install`."))
+    return findings
+
+
+def _dbt() -> Finding:
+    there = os.access(dbt_executable(), os.X_OK)
+    return Finding("dbt executable", there, dbt_executable(), "" if there else "Run `make install`.")
+
+
+def _folder(home: Home) -> Finding:
+    place = next(folder for folder in (home.path, *home.path.parents) if folder.exists())
+    writable = os.access(place, os.W_OK)
+    origin = home.origin()
+    found = f"holds {origin.dataset}" if origin else "not used yet"
+    return Finding("home folder", writable, found, "" if writable else f"{place} cannot be written; choose another --home.")
+
+
+def _disk(home: Home) -> Finding:
+    place = next(folder for folder in (home.path, *home.path.parents) if folder.exists())
+    free = shutil.disk_usage(place).free / 2**30
+    ok = free >= _LEAST_FREE_GIB
+    return Finding("free disk", ok, f"{free:.1f} GiB", "" if ok else f"Free at least {_LEAST_FREE_GIB} GiB.")
+
+
+def _secret(home: Home) -> Finding:
+    file = home.secret_key_file
+    if not file.exists():
+        return Finding("secret key", True, "made by the first run")
+    mode = file.stat().st_mode & 0o777
+    ok = mode & 0o077 == 0
+    return Finding("secret key", ok, f"mode {mode:o}", "" if ok else f"Run chmod 600 {file}.")
+
+
+def _lock(home: Home) -> Finding:
+    holder = RunLock(home).holder()
+    return Finding("lock", True, f"held by {holder}" if holder else "free")
+
+
+def _warehouse(home: Home, settings: Settings) -> Finding:
+    if not home.warehouse.exists():
+        return Finding("warehouse", True, "built by the first run")
+    if RunLock(home).holder():
+        return Finding("warehouse", True, "a run is writing")
+    try:
+        with duckdb.connect(str(home.warehouse), read_only=True) as connection:
+            row = connection.execute("select count(*) from duckdb_tables()").fetchone()
+    except duckdb.Error:
+        return Finding("warehouse", False, "cannot be opened", "Close other programs that hold it, or delete it and run again: it is rebuilt from raw/.")
+    return Finding("warehouse", True, f"{row[0] if row else 0} tables")
+
+
+def _specs() -> Finding:
+    stale = check_compiled()
+    return Finding("specs", not stale, f"{len(stale)} stale files" if stale else "compiled", "Run `jingxi compile`." if stale else "")
+
+
+def _published(home: Home) -> Finding:
+    published = published_as(home)
+    if published is None:
+        return Finding("published marts", True, "nothing yet; `jingxi run` publishes")
+    problems = verify_published(home)
+    if problems:
+        return Finding("published marts", False, problems[0], "Run `jingxi run --full-refresh`.")
+    return Finding("published marts", True, f"as of {published[0]}")

@@ -1,0 +1,73 @@
+"""The end of `jingxi run`, for a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestration.home import Home
+
+_REJECTS_SHOWN = 10
+
+
+def _right(table: Table, *columns: int) -> Table:
+    for column in columns:
+        table.columns[column].justify = "right"
+    return table
+
+
+def show_summary(summary: dict[str, Any], home: Home, console: Console) -> None:
+    """Print what was taken in, what was refused, what was built and where it lies."""
+    _show_explained(summary["explained"], console)
+    if summary["intake"]:
+        table = _right(Table("taken in", "files", "records", "accepted", "rejected"), 1, 2, 3, 4)
+        for name, numbers in summary["intake"].items():
+            table.add_row(
+                name,
+                *(f"{numbers[column]:,}" for column in ("files taken in", "records", "accepted", "rejected")),
+            )
+        console.print(table)
+    else:
+        console.print("Nothing new to take in.")
+    _show_rejects(summary["rejects"], home, console)
+    marts = _right(Table("mart", "rows"), 1)
+    for name, rows in summary["marts"].items():
+        marts.add_row(name, f"{rows:,}")
+    console.print(marts)
+    if summary["audiences"]:
+        table = _right(Table("audience", "users", "held out"), 1, 2)
+        for name, numbers in summary["audiences"].items():
+            table.add_row(name, f"{numbers['dagster/row_count']:,}", f"{numbers['held out']:,}")
+        console.print(table)
+    published = summary["published"]
+    state = "unchanged" if published.get("unchanged") else f"{summary['checks_passed']:,} checks passed"
+    console.print(
+        f"As of {summary['as_of']}, version {published.get('version')} ({state}), {summary['seconds']:.0f} s.\n"
+        f"  BI opens        {home.marts}\n"
+        f"  Parquet         {home.published / 'parquet' / str(published.get('version'))}\n"
+        f"  audience files  {home.exports}\n"
+        f'  ask             jingxi sql "select cell_zh, count(*) as users from rfm_segments group by all"',
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _show_explained(explained: dict[str, Any], console: Console) -> None:
+    for name, source in explained.get("inputs", {}).items():
+        table = _right(Table(f"{name}: where each line went", "lines"), 1)
+        for reason, lines in source.items():
+            table.add_row(str(reason), f"{lines:,}" if isinstance(lines, int) else str(lines))
+        console.print(table)
+
+
+def _show_rejects(rejects: list[dict[str, Any]], home: Home, console: Console) -> None:
+    if not rejects:
+        return
+    table = _right(Table("rejected in", "line", "column", "why"), 1)
+    for reject in rejects[:_REJECTS_SHOWN]:
+        table.add_row(reject["file"], str(reject["line"]), reject["column"] or "", reject["reason"])
+    console.print(table)
+    if len(rejects) > _REJECTS_SHOWN:
+        console.print(f"and {len(rejects) - _REJECTS_SHOWN:,} more, all kept in {home.rejected}")

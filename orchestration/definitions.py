@@ -1,0 +1,67 @@
+"""The one set of Dagster definitions: merges, no logic, no network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from orchestration.assets.landing import landing_assets
+from orchestration.assets.published import audience_file_assets, published_asset
+from orchestration.assets.warehouse import warehouse_assets
+from orchestration.home import DBT_PROJECT_DIR, Home
+from orchestration.jobs import main_job
+from orchestration.partitions import business_days
+from orchestration.publishing.exports import declared_exports
+from orchestration.resources.workspace import WarehouseDbt, Workspace
+from orchestration.schedules import main_daily_schedule
+from orchestration.settings import load_settings
+from orchestration.warehouse.project import dbt_executable, ensure_manifest, published_models
+
+
+def build_definitions(
+    home: Home,
+    *,
+    settings_file: Path | None = None,
+    overrides: Sequence[str] = (),
+    purpose: str = "a scheduled run",
+    wait: bool = True,
+) -> dg.Definitions:
+    """Everything Dagster knows about one home."""
+    settings, _ = load_settings(home, settings_file=settings_file, overrides=overrides)
+    manifest = ensure_manifest(home, settings)
+    models = published_models(json.loads(manifest.read_text()))
+    partitions = business_days(settings)
+    job = main_job(partitions)
+    return dg.Definitions(
+        assets=[
+            *landing_assets(partitions),
+            warehouse_assets(manifest, partitions),
+            published_asset(manifest, models["marts"] + models["private"], partitions),
+            audience_file_assets(declared_exports(), partitions),
+        ],
+        jobs=[job],
+        schedules=[main_daily_schedule(job, home, settings)],
+        resources={
+            "workspace": Workspace(
+                home_path=str(home.path),
+                settings_file=str(settings_file) if settings_file else None,
+                overrides=list(overrides),
+                purpose=purpose,
+                wait=wait,
+            ),
+            "dbt": WarehouseDbt(
+                project_dir=str(DBT_PROJECT_DIR),
+                profiles_dir=str(DBT_PROJECT_DIR),
+                dbt_executable=dbt_executable(),
+            ),
+        },
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Definitions of the home named by JINGXI_HOME, for Dagster's own processes."""
+    return build_definitions(Home.from_environment())

@@ -1,0 +1,52 @@
+"""When the main job runs by itself."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from orchestration.home import Home
+from orchestration.publishing.publish import published_as
+from orchestration.settings import Settings
+
+MOST_DAYS_AT_ONCE = 31
+
+
+def days_to_run(published: dt.date | None, yesterday: dt.date) -> list[dt.date]:
+    """Business days not yet done, oldest first: all after the published one up to yesterday.
+
+    A home that has published nothing starts with yesterday. After very long downtime only the last days are run;
+    the others can be back-filled.
+    """
+    if published is None:
+        return [yesterday]
+    first = max(published + dt.timedelta(days=1), yesterday - dt.timedelta(days=MOST_DAYS_AT_ONCE - 1))
+    return [first + dt.timedelta(days=back) for back in range((yesterday - first).days + 1)]
+
+
+def main_daily_schedule(
+    job: UnresolvedAssetJobDefinition, home: Home, settings: Settings
+) -> dg.ScheduleDefinition:
+    """Each night, every business day that is not done yet (after downtime there may be several)."""
+
+    @dg.schedule(
+        name="main_daily_schedule",
+        job=job,
+        cron_schedule=f"{settings.schedule.minute} {settings.schedule.hour} * * *",
+        execution_timezone=settings.business_timezone,
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Runs the main job for each complete business day that is not done yet.",
+    )
+    def main_daily(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        today = context.scheduled_execution_time.astimezone(settings.zone).date()
+        published = published_as(home)
+        days = days_to_run(published[0] if published else None, today - dt.timedelta(days=1))
+        if not days:
+            yield dg.SkipReason("Every complete business day is done.")
+        for day in days:
+            yield dg.RunRequest(run_key=f"{today}/{day}", partition_key=day.isoformat())
+
+    return main_daily

@@ -1,0 +1,38 @@
+"""The dbt executable of this environment: dbt itself, which ends when the run that started it ends.
+
+Installed as `jingxi-dbt` and named to Dagster, so that no `dbt` from PATH is used. Without this a run that is killed
+leaves dbt behind, still writing to the warehouse.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from importlib.metadata import version
+
+_POLL_SECONDS = 0.5
+_KILLED = 137
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_POLL_SECONDS)
+    os._exit(_KILLED)
+
+
+def main() -> None:
+    """Run dbt with this process's arguments."""
+    if sys.argv[1:] == ["--version"]:
+        # dbt's own --version asks a package registry for newer ones.
+        print(f"installed: {version('dbt-core')}")
+        return
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    from dbt.cli.main import cli
+
+    cli()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""The dbt project as the runs see it: arguments, fingerprint, manifest."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from orchestration.errors import BuildError
+from orchestration.home import DBT_PROJECT_DIR, SEEDS_DIR, Home
+from orchestration.ingestion.registry import Registry
+from orchestration.settings import Settings
+from orchestration.warehouse.session import AS_OF_VARIABLE, INPUT_HASH_VARIABLE, THREADS_VARIABLE
+
+# What by-date tables need on a day that is filled in afterwards.
+HISTORY_SELECTION = ("+history_days",)
+_SOURCES = (".sql", ".yml", ".csv", ".md")
+
+
+def dbt_executable() -> str:
+    """The dbt of the environment that runs this code."""
+    return str(Path(sys.executable).with_name("jingxi-dbt"))
+
+
+def dbt_args(
+    command: str,
+    settings: Settings,
+    *,
+    select: Sequence[str] = (),
+    full_refresh: bool = False,
+    unit_tests: bool = False,
+) -> list[str]:
+    """Arguments of one dbt call. Pure: same arguments in, same list out."""
+    args = [command, "--vars", json.dumps(settings.dbt_vars(), sort_keys=True)]
+    if select:
+        args += ["--select", *select]
+    if command == "build" and not unit_tests:
+        args += ["--exclude-resource-type", "unit_test"]
+    if full_refresh:
+        args.append("--full-refresh")
+    return args
+
+
+def dbt_environment(home: Home, settings: Settings, as_of: dt.date, input_hash: str) -> dict[str, str]:
+    """Environment variables of one dbt call, without those of this process."""
+    environment = {
+        "JINGXI_HOME": str(home.path),
+        AS_OF_VARIABLE: as_of.isoformat(),
+        INPUT_HASH_VARIABLE: input_hash,
+        "JINGXI_MEMORY_LIMIT": settings.engine.memory_limit,
+        "DBT_PROJECT_DIR": str(DBT_PROJECT_DIR),
+        "DBT_PROFILES_DIR": str(DBT_PROJECT_DIR),
+        "DBT_TARGET_PATH": str(home.dbt_target),
+        "DBT_LOG_PATH": str(home.logs),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    if settings.engine.threads:
+        environment[THREADS_VARIABLE] = str(settings.engine.threads)
+    return environment
+
+
+def project_fingerprint() -> str:
+    """SHA-256 over the dbt project, the seeds and the versions that decide what a build computes."""
+    digest = hashlib.sha256(f"{version('dbt-core')} {version('duckdb')}".encode())
+    for root in (DBT_PROJECT_DIR, SEEDS_DIR):
+        for file in sorted(root.rglob("*")):
+            if file.suffix in _SOURCES and "target" not in file.relative_to(root).parts:
+                digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def input_hash(home: Home, settings: Settings, as_of: dt.date) -> str:
+    """SHA-256 of everything that the marts of `as_of` are a function of."""
+    key = hashlib.sha256(b"jingxi-key" + home.secret_key()).hexdigest()
+    parts = (
+        as_of.isoformat(),
+        Registry(home).input_hash(as_of),
+        settings.fingerprint(),
+        project_fingerprint(),
+        key,
+    )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def run_dbt(home: Home, arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Run dbt to its end and return what it printed. Raises BuildError with dbt's own words."""
+    process = subprocess.run(
+        [dbt_executable(), *arguments],
+        env={**os.environ, **environment},
+        cwd=DBT_PROJECT_DIR,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if process.returncode:
+        tail = "\n".join(process.stdout.strip().splitlines()[-12:])
+        raise BuildError(f"dbt {arguments[0]} failed; the whole log is {home.logs / 'dbt.log'}.\n{tail}")
+    return process.stdout
+
+
+def ensure_manifest(home: Home, settings: Settings) -> Path:
+    """The manifest of the project, parsed again when the project or the settings changed."""
+    manifest = home.dbt_target / "manifest.json"
+    stamp = home.dbt_target / "manifest.stamp"
+    wanted = f"{project_fingerprint()} {settings.fingerprint()}"
+    if not (manifest.exists() and stamp.exists() and stamp.read_text() == wanted):
+        home.create()
+        stamp.unlink(missing_ok=True)
+        run_dbt(home, dbt_args("parse", settings), dbt_environment(home, settings, settings.schedule.first_day, ""))
+        stamp.write_text(wanted)
+    return manifest
+
+
+def by_date_marts(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Marts that hold one set of rows per business day, with their date column."""
+    return {
+        node["name"]: node["config"]["meta"]["by_date"]
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model" and "by_date" in node["config"].get("meta", {})
+    }
+
+
+def published_models(manifest: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Names of the models that are published, by schema: marts and private."""
+    found: dict[str, list[str]] = {"marts": [], "private": []}
+    for node in manifest["nodes"].values():
+        if node["resource_type"] == "model" and node["schema"] in found:
+            found[node["schema"]].append(node["name"])
+    return {schema: sorted(names) for schema, names in found.items()}
