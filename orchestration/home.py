@@ -196,4 +196,4 @@ class Home:
             self.state.mkdir(parents=True, exist_ok=True)
             part = self.identity_file.with_suffix(".part")
             part.write_text(json.dumps(asdict(origin)) + "\n")
-            os.replace(part, self.identity_file)
+            part.replace(self.identity_file)

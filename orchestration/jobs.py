@@ -18,7 +18,6 @@ def main_job(partitions: dg.PartitionsDefinition[str]) -> UnresolvedAssetJobDefi
         partitions_def=partitions,
         executor_def=dg.in_process_executor,
         tags={**WRITER_TAG, "dagster/max_retries": "2"},
-        op_tags={},
         description="Take in what landed, build and test the warehouse for one business day, publish, write "
         "audience files.",
     )

@@ -41,7 +41,9 @@ class IntakeConfig(_Group):
 class RfmConfig(_Group):
     """RFM scores and cells (semantics of each method: dbt_project/docs)."""
 
-    window_days: int | None = Field(None, gt=0, description="Days looked back, both ends included; empty = all")
+    window_days: int | None = Field(
+        None, gt=0, description="Days looked back, both ends included; empty = all"
+    )
     frequency: Literal["days", "orders"] = Field("days", description="Count order days or orders")
     monetary: Literal["net", "gross"] = Field("net", description="Money net of refunds or gross")
     scoring: Literal["quantile", "bounds"] = Field("quantile", description="Score by quantile or by bounds")
@@ -230,7 +232,9 @@ def load_settings(
     for variable, text in os.environ.items():
         if variable.startswith(ENVIRONMENT_PREFIX):
             key = variable.removeprefix(ENVIRONMENT_PREFIX)
-            take(known.get(key, key.lower().replace("__", ".")), yaml.safe_load(text), "environment", variable)
+            take(
+                known.get(key, key.lower().replace("__", ".")), yaml.safe_load(text), "environment", variable
+            )
     for override in overrides:
         name, separator, text = override.partition("=")
         if not separator:
@@ -242,7 +246,9 @@ def load_settings(
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"] if str(part) in _parts())
         origin = sources.get(name, "file")
-        where = {"file": str(file), "flag": f"--set {name}", "environment": "environment"}.get(origin, str(file))
+        where = {"file": str(file), "flag": f"--set {name}", "environment": "environment"}.get(
+            origin, str(file)
+        )
         raise UsageError(f"{where}: setting {name or 'settings'}: {first['msg']}.") from error
 
 

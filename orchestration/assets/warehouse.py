@@ -111,9 +111,7 @@ def row_counts(home: Home) -> dict[str, int]:
     return counts
 
 
-def warehouse_assets(
-    manifest: Path, partitions: dg.PartitionsDefinition[str]
-) -> dg.AssetsDefinition:
+def warehouse_assets(manifest: Path, partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
     """All models and seeds, built by one dbt call."""
 
     @dbt_assets(
@@ -160,9 +158,7 @@ def _model_outputs(context: dg.AssetExecutionContext) -> set[str]:
     return {context.assets_def.get_output_name_for_asset_key(key) for key in context.selected_asset_keys}
 
 
-def _with_row_counts(
-    context: dg.AssetExecutionContext, call: DbtCliInvocation, home: Home
-) -> Iterator[Any]:
+def _with_row_counts(context: dg.AssetExecutionContext, call: DbtCliInvocation, home: Home) -> Iterator[Any]:
     """Check results as they come; models at the end, when their rows can be counted without dbt's lock."""
     built: list[dg.Output[Any]] = []
     failure: Exception | None = None
@@ -178,9 +174,8 @@ def _with_row_counts(
     counts = row_counts(home) if home.warehouse.exists() else {}
     for output in built:
         name = str(output.metadata["unique_id"].value).rsplit(".", 1)[-1]
-        if name in counts:
-            output.metadata["dagster/row_count"] = dg.MetadataValue.int(counts[name])
-        yield output
+        rows = {"dagster/row_count": counts[name]} if name in counts else {}
+        yield output.with_metadata({**output.metadata, **rows})
     if failure:
         reasons = failed_nodes(home)
         if not reasons:

@@ -62,7 +62,9 @@ def _print_json(value: Any) -> None:
 def run(
     dataset: Annotated[
         str | None,
-        typer.Option(help="Bundled dataset, or the path of an adapter file. Default: sample, or this home's own."),
+        typer.Option(
+            help="Bundled dataset, or the path of an adapter file. Default: sample, or this home's own."
+        ),
     ] = None,
     source: Annotated[Path | None, typer.Option(help="Folder with the dataset's files.")] = None,
     landing: Annotated[Path | None, typer.Option(help="Folder with files of the input layer.")] = None,
@@ -157,7 +159,9 @@ def sql(
 
 @app.command("compile")
 def compile_(
-    check: Annotated[bool, typer.Option("--check", help="Change nothing; fail when something is stale.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; fail when something is stale.")
+    ] = False,
 ) -> None:
     """Turn the specs into SQL, catalogues and exposures."""
     from orchestration.specs.compiler import check_compiled, write_compiled
@@ -209,7 +213,9 @@ def export(
     published = published_as(target)
     if published is None:
         raise UsageError(f"Nothing is published in {target.path} yet. Run `jingxi run` first.")
-    with RunLock(target).hold(f"jingxi export {audience}", on_wait=lambda who: console.print(f"Waiting for {who}.")):
+    with RunLock(target).hold(
+        f"jingxi export {audience}", on_wait=lambda who: console.print(f"Waiting for {who}.")
+    ):
         result = write_audience_files(
             target, declared, as_of=published[0], formats=tuple(format_) if format_ else None
         )
@@ -245,7 +251,9 @@ def doctor(
     else:
         table = Table("", "what", "found", "what to do", title=str(target.path), title_justify="left")
         for finding in findings:
-            table.add_row("[green]ok" if finding.ok else "[red]no", finding.what, finding.found, finding.advice)
+            table.add_row(
+                "[green]ok" if finding.ok else "[red]no", finding.what, finding.found, finding.advice
+            )
         console.print(table)
         listing = Table("setting", "value", "from", title="Settings", title_justify="left")
         for name, source in sources.items():

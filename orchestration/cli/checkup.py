@@ -54,7 +54,12 @@ def check_up(home: Home, settings: Settings) -> list[Finding]:
 
 def _python() -> Finding:
     found = ".".join(str(part) for part in sys.version_info[:3])
-    return Finding("Python", sys.version_info >= (3, 11), found, "" if sys.version_info >= (3, 11) else "Use 3.11 or 3.12.")
+    return Finding(
+        "Python",
+        sys.version_info >= (3, 11),
+        found,
+        "" if sys.version_info >= (3, 11) else "Use 3.11 or 3.12.",
+    )
 
 
 def _packages() -> list[Finding]:
@@ -77,7 +82,12 @@ def _folder(home: Home) -> Finding:
     writable = os.access(place, os.W_OK)
     origin = home.origin()
     found = f"holds {origin.dataset}" if origin else "not used yet"
-    return Finding("home folder", writable, found, "" if writable else f"{place} cannot be written; choose another --home.")
+    return Finding(
+        "home folder",
+        writable,
+        found,
+        "" if writable else f"{place} cannot be written; choose another --home.",
+    )
 
 
 def _disk(home: Home) -> Finding:
@@ -110,13 +120,23 @@ def _warehouse(home: Home, settings: Settings) -> Finding:
         with duckdb.connect(str(home.warehouse), read_only=True) as connection:
             row = connection.execute("select count(*) from duckdb_tables()").fetchone()
     except duckdb.Error:
-        return Finding("warehouse", False, "cannot be opened", "Close other programs that hold it, or delete it and run again: it is rebuilt from raw/.")
+        return Finding(
+            "warehouse",
+            False,
+            "cannot be opened",
+            "Close other programs that hold it, or delete it and run again: it is rebuilt from raw/.",
+        )
     return Finding("warehouse", True, f"{row[0] if row else 0} tables")
 
 
 def _specs() -> Finding:
     stale = check_compiled()
-    return Finding("specs", not stale, f"{len(stale)} stale files" if stale else "compiled", "Run `jingxi compile`." if stale else "")
+    return Finding(
+        "specs",
+        not stale,
+        f"{len(stale)} stale files" if stale else "compiled",
+        "Run `jingxi compile`." if stale else "",
+    )
 
 
 def _published(home: Home) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import os
 import shutil
 import time
@@ -14,7 +15,6 @@ from typing import Any
 
 import dagster as dg
 from rich.console import Console
-from rich.table import Table
 
 from orchestration.definitions import build_definitions
 from orchestration.errors import JingxiError, UsageError
@@ -46,7 +46,9 @@ class RunOrder:
         """Where the data comes from. Raises UsageError when the flags contradict each other or the home."""
         recorded = self.home.origin()
         if self.landing and (self.dataset or self.source):
-            raise UsageError("--landing and --dataset exclude each other: a landing folder holds input tables.")
+            raise UsageError(
+                "--landing and --dataset exclude each other: a landing folder holds input tables."
+            )
         if self.landing:
             return self._checked(Origin(LANDING, str(self.landing.absolute())))
         dataset = self.dataset or (recorded.dataset if recorded else SAMPLE)
@@ -130,7 +132,9 @@ def run_main_job(order: RunOrder, *, console: Console | None) -> RunSummary:
     if as_of > today:
         raise UsageError(f"--as-of {as_of} is in the future: today's business day is {today}.")
     if as_of < settings.schedule.first_day:
-        raise UsageError(f"--as-of {as_of} is before the first day {settings.schedule.first_day} (schedule.first_day).")
+        raise UsageError(
+            f"--as-of {as_of} is before the first day {settings.schedule.first_day} (schedule.first_day)."
+        )
     home.create()
 
     def say(text: str) -> None:
@@ -193,7 +197,7 @@ def _listener(say: Any) -> Any:
     def on_event(entry: dg.EventLogEntry) -> None:
         event = entry.dagster_event
         if event is None:
-            if entry.level >= 20:
+            if int(entry.level) >= logging.INFO:
                 say(f"  {entry.user_message}")
         elif event.event_type_value == "STEP_START" and event.step_key in titles:
             say(f"[bold]{titles[event.step_key]}[/bold]")
@@ -221,14 +225,14 @@ def _gather(summary: RunSummary, result: dg.ExecuteInProcessResult, home: Home) 
         if event.event_type_value != "ASSET_MATERIALIZATION" or event.asset_key is None:
             continue
         path = event.asset_key.path
-        metadata = {
+        metadata: dict[str, Any] = {
             name: value.value
             for name, value in event.step_materialization_data.materialization.metadata.items()
         }
         if path[0] == "raw" and path[-1] in tables and metadata.get("records"):
             summary.intake[path[-1]] = metadata
         elif path == ["landing"]:
-            summary.explained = metadata.get("explained", {})
+            summary.explained = dict(metadata.get("explained", {}))
         elif path == ["published"]:
             summary.published = metadata
         elif path[0] == "audience_files":

@@ -73,9 +73,7 @@ _TYPES = {
 }
 
 
-def _table(
-    name: str, description: str, columns: str, *, key: str, dated_by: str | None = None
-) -> Table:
+def _table(name: str, description: str, columns: str, *, key: str, dated_by: str | None = None) -> Table:
     """A table from lines of `name[!] type description`."""
     parsed = []
     for line in columns.strip().splitlines():

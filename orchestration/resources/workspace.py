@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 from dagster_dbt import DbtCliResource
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from orchestration.home import Home
 from orchestration.lock import RunLock
@@ -20,7 +20,7 @@ class Workspace(dg.ConfigurableResource["Workspace"]):
 
     home_path: str
     settings_file: str | None = None
-    overrides: list[str] = []
+    overrides: list[str] = Field(default_factory=list)
     purpose: str = "a scheduled run"
     wait: bool = True
 
@@ -56,5 +56,5 @@ class WarehouseDbt(DbtCliResource):
     """dbt of this environment. Nothing asks the warehouse for columns while dbt writes to it, so no second handle
     on the warehouse is made (it would also cost seconds at each start)."""
 
-    def _initialize_dbt_core_adapter(self, args: object) -> None:  # type: ignore[override]
+    def _initialize_dbt_core_adapter(self, args: object) -> None:
         return None

@@ -114,7 +114,11 @@ def ensure_manifest(home: Home, settings: Settings) -> Path:
     if not (manifest.exists() and stamp.exists() and stamp.read_text() == wanted):
         home.create()
         stamp.unlink(missing_ok=True)
-        run_dbt(home, dbt_args("parse", settings), dbt_environment(home, settings, settings.schedule.first_day, ""))
+        run_dbt(
+            home,
+            dbt_args("parse", settings),
+            dbt_environment(home, settings, settings.schedule.first_day, ""),
+        )
         stamp.write_text(wanted)
     return manifest
 

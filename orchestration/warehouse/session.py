@@ -56,6 +56,7 @@ class Plugin(BasePlugin):
     """dbt-duckdb plugin: prepares each cursor from JINGXI_HOME, JINGXI_AS_OF and JINGXI_INPUT_HASH."""
 
     def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
+        """Set the variables of one cursor; nothing when dbt is called by hand without a day."""
         threads = os.environ.get(THREADS_VARIABLE)
         if threads:
             cursor.execute(f"set threads = {int(threads)}")
