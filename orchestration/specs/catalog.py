@@ -1,0 +1,103 @@
+"""Which columns predicates may name, with their types: the contract of the user wide table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestration.errors import UsageError
+
+WIDE_TABLE = "user_wide"
+KEY = "user_id"
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
+
+
+class ValueType(StrEnum):
+    """How values compare."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    DATE = "date"
+    BOOLEAN = "boolean"
+    MOMENT = "moment"  # a timestamp; only known or unknown, because days are what rules speak of
+
+
+_TYPES = {
+    "varchar": ValueType.TEXT,
+    "text": ValueType.TEXT,
+    "string": ValueType.TEXT,
+    "boolean": ValueType.BOOLEAN,
+    "date": ValueType.DATE,
+    "timestamp": ValueType.MOMENT,
+    "tinyint": ValueType.NUMBER,
+    "smallint": ValueType.NUMBER,
+    "integer": ValueType.NUMBER,
+    "int": ValueType.NUMBER,
+    "bigint": ValueType.NUMBER,
+    "hugeint": ValueType.NUMBER,
+    "float": ValueType.NUMBER,
+    "double": ValueType.NUMBER,
+    "decimal": ValueType.NUMBER,
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the user wide table. `values` are all the values it can take, when the contract says so."""
+
+    name: str
+    type: ValueType
+    sql_type: str
+    description: str
+    values: tuple[str, ...] | None = None
+
+
+def read_columns(models_dir: Path, table: str = WIDE_TABLE) -> dict[str, Column]:
+    """Columns of a model from its dbt contract, in order.
+
+    Raises UsageError when no YAML file below `models_dir` describes the model with data types.
+    """
+    for file in sorted(models_dir.rglob("*.yml")):
+        text = file.read_text(encoding="utf-8")
+        if f"name: {table}\n" not in text:
+            continue
+        for model in (yaml.load(text, Loader=_Loader) or {}).get("models") or ():  # noqa: S506 - the safe loader
+            if model.get("name") == table:
+                return columns_of(model, str(file))
+    raise UsageError(
+        f"No YAML file below {models_dir} describes the model {table}, whose columns rules are checked against."
+    )
+
+
+def columns_of(model: Mapping[str, Any], where: str) -> dict[str, Column]:
+    """Columns of one model's entry in a dbt YAML file. Raises UsageError for a type that is not known."""
+    columns = {}
+    for entry in model.get("columns") or ():
+        name, sql_type = str(entry["name"]), str(entry.get("data_type", "")).lower()
+        kind = _TYPES.get(sql_type.split("(")[0].strip())
+        if kind is None or not _IDENTIFIER.match(name):
+            raise UsageError(
+                f"{where}: column {name} has no data_type that rules understand ({sql_type or 'none given'})."
+            )
+        columns[name] = Column(
+            name, kind, sql_type, str(entry.get("description", "")).strip(), _accepted(entry)
+        )
+    return columns
+
+
+def _accepted(entry: Mapping[str, Any]) -> tuple[str, ...] | None:
+    for test in entry.get("data_tests") or entry.get("tests") or ():
+        if isinstance(test, dict) and "accepted_values" in test:
+            body = test["accepted_values"]
+            values = body.get("values") or (body.get("arguments") or {}).get("values")
+            if values:
+                return tuple(str(value) for value in values)
+    return None
