@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+
+import pytest
+
+from tests.command import jingxi
+
+
+@pytest.fixture(scope="session")
+def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home built once from a small simulated brand; all workers share it. Copy it before changing it."""
+    shared = tmp_path_factory.getbasetemp().parent / "jingxi"
+    shared.mkdir(exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        home = shared / "home"
+        if not (home / "first_run.json").exists():
+            landing = shared / "landing"
+            jingxi("simulate", "--users", "600", "--days", "90", "--out", landing)
+            run = jingxi("run", "--landing", landing, "--as-of", "2026-06-30", "--home", home, "--json")
+            (home / "first_run.json").write_text(run.out)
+    return home

@@ -1,0 +1,168 @@
+"""The main job as a stranger runs it: the real command, real files, a real warehouse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from tests.command import ask, jingxi, marts
+
+AS_OF = "2026-06-30"
+
+
+def _copy(home: Path, to: Path) -> Path:
+    shutil.copytree(home, to, symlinks=True)
+    return to
+
+
+def _manifest(home: Path) -> str:
+    return (home / "published" / "manifest.json").read_text()
+
+
+def test_everything_is_published(small_home: Path) -> None:
+    tables = {row[0] for row in ask(small_home, "select table_name from duckdb_tables()")}
+    assert {
+        "user_wide",
+        "user_tags",
+        "rfm_segments",
+        "rfm_daily",
+        "funnel_metrics",
+        "funnel_users",
+        "leads",
+        "audience_members",
+        "publication",
+        "user_identities",
+    } <= tables
+    for table in ("user_wide", "user_tags", "rfm_segments", "funnel_metrics", "audience_members", "leads"):
+        assert ask(small_home, f"select count(*) > 0 from {table}") == [(True,)], table
+    assert ask(small_home, "select as_of_date::varchar from publication") == [(AS_OF,)]
+    width = ask(small_home, "select count(*) from duckdb_columns() where table_name = 'user_wide'")
+    assert width[0][0] >= 60
+
+
+def test_readers_may_name_the_catalogue(small_home: Path) -> None:
+    assert ask(small_home, "select count(*) from marts.user_wide") == ask(small_home, "select count(*) from user_wide")
+
+
+def test_a_second_run_changes_nothing(small_home: Path) -> None:
+    before = _manifest(small_home)
+    outcome = jingxi("run", "--home", small_home, "--as-of", AS_OF, "--json")
+    assert outcome.json["published"]["unchanged"] is True
+    assert outcome.json["intake"] == {}
+    assert _manifest(small_home) == before
+
+
+def test_rejects_are_told_with_file_line_column_and_reason(small_home: Path) -> None:
+    rejects = json.loads((small_home / "first_run.json").read_text())["rejects"]
+    assert rejects
+    for reject in rejects:
+        assert reject["file"]
+        assert reject["line"] >= 1
+        assert reject["reason"]
+
+
+def test_a_back_fill_adds_its_day_and_never_moves_the_published_one(small_home: Path, tmp_path: Path) -> None:
+    home = _copy(small_home, tmp_path / "home")
+    before = marts(home)
+    jingxi("run", "--home", home, "--as-of", "2026-06-20")
+    after = marts(home)
+    by_date = {"rfm_daily", "audience_history", "history_days"}
+    assert {name: rows for name, rows in after.items() if name not in by_date} == {
+        name: rows for name, rows in before.items() if name not in by_date
+    }
+    days = [row[0] for row in ask(home, "select distinct as_of_date::varchar from rfm_daily order by 1")]
+    assert "2026-06-20" in days
+    assert days[-1] == AS_OF
+    jingxi("run", "--home", home, "--as-of", AS_OF)
+    assert {name: rows for name, rows in marts(home).items() if name not in by_date} == {
+        name: rows for name, rows in before.items() if name not in by_date
+    }
+
+
+def test_the_warehouse_can_be_rebuilt_from_raw(small_home: Path, tmp_path: Path) -> None:
+    home = _copy(small_home, tmp_path / "home")
+    before = marts(home)
+    shutil.rmtree(home / "warehouse")
+    shutil.rmtree(home / "landing", ignore_errors=True)
+    (home / "landing").mkdir()
+    jingxi("run", "--home", home, "--as-of", AS_OF, "--landing", home / "landing", "--full-refresh")
+    assert marts(home) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--as-of", "2126-01-01"], 2, ["2126-01-01", "future"]),
+        (["--as-of", "yesterday"], 2, ["yesterday", "2026-06-30"]),
+        (["--landing", "no/such/folder"], 2, ["no/such/folder", "does not exist"]),
+        (["--dataset", "online_retial"], 2, ["online_retial", "online_retail"]),
+        (["--dataset", "online_retail"], 2, ["holds the dataset", "--home"]),
+        (["--dataset", "sample", "--landing", "x"], 2, ["exclude each other"]),
+        (["--set", "rfm.frequency=weekly"], 2, ["rfm.frequency"]),
+    ],
+)
+def test_wrong_use_is_one_sentence(small_home: Path, arguments: list[str], status: int, words: list[str]) -> None:
+    before = _manifest(small_home)
+    outcome = jingxi("run", "--home", small_home, *arguments, status=status)
+    for word in words:
+        assert word in outcome.err
+    assert "Traceback" not in outcome.err + outcome.out
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert _manifest(small_home) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("events/dt=2026-06-30/truncated.parquet", b"PAR1 and then nothing", ["truncated.parquet"]),
+        ("orders/dt=2026-06-30/short.csv", b"order_id,amount\n1,2\n", ["short.csv", "ordered_at"]),
+        (
+            "orders/dt=2026-06-30/typed.csv",
+            b"order_id,ordered_at,amount\n"
+            + b"".join(b"x%d,2026-06-30 10:00:00,%s\n" % (i, b"much" if i % 2 else b"5") for i in range(100)),
+            ["typed.csv", "amount"],
+        ),
+    ],
+)
+def test_bad_files_build_nothing_and_lose_nothing(
+    small_home: Path, tmp_path: Path, name: str, content: bytes, words: list[str]
+) -> None:
+    home = _copy(small_home, tmp_path / "home")
+    landing = tmp_path / "landing"
+    good = landing / "orders" / "dt=2026-06-30" / "good.csv"
+    bad = landing / name
+    for file in (good, bad):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    good.write_text("order_id,ordered_at,amount\ngood-1,2026-06-30 10:00:00,5\n")
+    bad.write_bytes(content)
+    before, rows = _manifest(home), marts(home)
+    outcome = jingxi("run", "--home", home, "--landing", landing, "--as-of", AS_OF, status=1)
+    for word in words:
+        assert word in outcome.err
+    assert "Traceback" not in outcome.err
+    assert _manifest(home) == before
+    outcome = jingxi("run", "--home", home, "--landing", landing, "--as-of", AS_OF, "--quarantine", "--json")
+    assert outcome.json["intake"]["orders"]["accepted"] == 1
+    assert len(marts(home)["user_wide"]) >= len(rows["user_wide"])
+
+
+def test_published_files_hold_no_raw_identifier(small_home: Path) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{small_home}/published/marts.duckdb' as marts (read_only)")
+        connection.execute(f"attach '{small_home}/published/private.duckdb' as private (read_only)")
+        identifiers = "select id from private.main.user_identifiers where id_type in ('phone', 'email', 'unionid')"
+        assert connection.execute(f"select count(*) > 0 from ({identifiers})").fetchall() == [(True,)]
+        columns = connection.execute(
+            "select table_name, column_name from duckdb_columns() "
+            "where database_name = 'marts' and data_type = 'VARCHAR'"
+        ).fetchall()
+        for table, column in columns:
+            found = connection.execute(
+                f'select count(*) from marts.main."{table}" where "{column}" in ({identifiers})'
+            ).fetchall()
+            assert found == [(0,)], (table, column)
+    assert (small_home / "published" / "private.duckdb").stat().st_mode & 0o777 == 0o600
