@@ -1,5 +1,5 @@
 {#- The business day everything is a function of. Unit tests override this macro with a dated literal. -#}
-{% macro as_of() -%} {{ return(adapter.dispatch('as_of')()) }} {%- endmacro %}
+{% macro as_of() -%} {{ return(adapter.dispatch("as_of")()) }} {%- endmacro %}
 
 {% macro default__as_of() -%} cast('{{ var("as_of") }}' as date) {%- endmacro %}
 

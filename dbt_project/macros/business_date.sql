@@ -1,6 +1,6 @@
 {#- The business day of a UTC timestamp. -#}
 {% macro business_date(timestamp_utc) -%}
-    {{ return(adapter.dispatch('business_date')(timestamp_utc)) }}
+    {{ return(adapter.dispatch("business_date")(timestamp_utc)) }}
 {%- endmacro %}
 
 {% macro default__business_date(timestamp_utc) -%}

@@ -1,5 +1,5 @@
 {#- HMAC-SHA256 (RFC 2104) of a text with the home's secret key, hexadecimal. The key never appears in SQL. -#}
-{% macro keyed_hash(text) -%} {{ return(adapter.dispatch('keyed_hash')(text)) }} {%- endmacro %}
+{% macro keyed_hash(text) -%} {{ return(adapter.dispatch("keyed_hash")(text)) }} {%- endmacro %}
 
 {% macro default__keyed_hash(text) -%} jingxi_keyed_hash({{ text }}) {%- endmacro %}
 

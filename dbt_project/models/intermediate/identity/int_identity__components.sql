@@ -1,0 +1,7 @@
+{{ config(materialized="components") }}
+
+with
+    links as (select * from {{ ref("int_identity__links") }}),
+    final as (select identifier_key_a as a, identifier_key_b as b from links where refused_because is null)
+select *
+from final
