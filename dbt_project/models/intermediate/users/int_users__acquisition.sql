@@ -1,0 +1,157 @@
+with
+
+    contacts as (select * from {{ ref('int_users__contacts') }}),
+
+    landing_codes as (select * from {{ ref('stg_raw__landing_codes') }}),
+
+    members as (select * from {{ ref('stg_raw__members') }}),
+
+    leads as (select * from {{ ref('stg_raw__leads') }}),
+
+    orders as (select * from {{ ref('int_orders__resolved') }}),
+
+    referrals as (select * from {{ ref('stg_raw__referrals') }}),
+
+    lookup as (select * from {{ ref('int_identity__lookup') }}),
+
+    first_contacts as (
+        select
+            contacts.user_id,
+            contacts.added_at,
+            contacts.contact_id,
+            contacts.add_way,
+            contacts.state_code,
+            nullif(trim(landing_codes.channel), '') as code_channel,
+            nullif(trim(landing_codes.campaign_id), '') as campaign_id,
+            landing_codes.cost
+        from contacts
+        left join landing_codes on contacts.state_code = landing_codes.state_code
+        where contacts.contact_number = 1
+    ),
+
+    -- The cost of a code is shared evenly by the users whose first contact came through it.
+    code_users as (
+        select state_code, count(*) as users
+        from first_contacts
+        where state_code is not null
+        group by state_code
+    ),
+
+    entries as (
+        select
+            user_id,
+            added_at as entered_at,
+            1 as source_rank,
+            contact_id as entry_id,
+            coalesce(code_channel, add_way) as channel,
+            campaign_id
+        from first_contacts
+        union all
+        select
+            lookup.user_id,
+            leads.created_at as entered_at,
+            2 as source_rank,
+            leads.lead_id as entry_id,
+            nullif(trim(leads.origin), '') as channel,
+            cast(null as varchar) as campaign_id
+        from leads
+        inner join
+            lookup
+            on case when leads.id_type is null or leads.id is null then 'lead_id' else leads.id_type end
+            = lookup.id_type
+            and case when leads.id_type is null or leads.id is null then leads.lead_id else leads.id end
+            = lookup.id
+        where {{ happened('leads.created_at') }}
+        union all
+        select
+            lookup.user_id,
+            members.registered_at as entered_at,
+            3 as source_rank,
+            members.member_id as entry_id,
+            nullif(trim(members.channel), '') as channel,
+            cast(null as varchar) as campaign_id
+        from members
+        inner join
+            lookup
+            on lookup.id_type = 'member_id' and members.member_id = lookup.id
+        where {{ happened('members.registered_at') }}
+        union all
+        select
+            user_id,
+            ordered_at as entered_at,
+            4 as source_rank,
+            order_id as entry_id,
+            nullif(trim(channel), '') as channel,
+            nullif(trim(campaign_id), '') as campaign_id
+        from orders
+        where user_id is not null
+    ),
+
+    ranked_entries as (
+        select
+            user_id,
+            channel,
+            campaign_id,
+            row_number() over (
+                partition by user_id
+                order by entered_at asc nulls last, source_rank asc nulls last, entry_id asc nulls last
+            ) as entry_rank
+        from entries
+        where channel is not null
+    ),
+
+    first_entries as (select user_id, channel, campaign_id from ranked_entries where entry_rank = 1),
+
+    invitations as (
+        select
+            invitees.user_id,
+            inviters.user_id as inviter_user_id,
+            row_number() over (
+                partition by invitees.user_id
+                order by
+                    {{ happened_at('referrals.joined_at') }} asc nulls last,
+                    referrals.invited_at asc nulls last,
+                    inviters.user_id asc nulls last
+            ) as invitation_rank
+        from referrals
+        inner join
+            lookup as invitees
+            on referrals.invitee_id_type = invitees.id_type and referrals.invitee_id = invitees.id
+        inner join
+            lookup as inviters
+            on referrals.inviter_id_type = inviters.id_type and referrals.inviter_id = inviters.id
+        where
+            inviters.user_id <> invitees.user_id
+            and {{ happened('referrals.invited_at') }}
+    ),
+
+    inviters as (select user_id, inviter_user_id from invitations where invitation_rank = 1),
+
+    acquired as (
+        select user_id from first_entries
+        union
+        select user_id from first_contacts
+        union
+        select user_id from inviters
+    ),
+
+    final as (
+        select
+            acquired.user_id,
+            first_entries.channel as acquisition_channel,
+            first_contacts.state_code as acquisition_state_code,
+            coalesce(first_contacts.campaign_id, first_entries.campaign_id) as acquisition_campaign_id,
+            cast(
+                round(cast(first_contacts.cost as double) / code_users.users, 4) as decimal(18, 4)
+            ) as acquisition_cost,
+            inviters.inviter_user_id is not null as is_invited,
+            inviters.inviter_user_id
+        from acquired
+        left join first_entries on acquired.user_id = first_entries.user_id
+        left join first_contacts on acquired.user_id = first_contacts.user_id
+        left join code_users on first_contacts.state_code = code_users.state_code
+        left join inviters on acquired.user_id = inviters.user_id
+    )
+
+select *
+from final

@@ -1,0 +1,152 @@
+with
+
+    members as (select * from {{ ref('stg_raw__members') }}),
+
+    lookup as (select * from {{ ref('int_identity__lookup') }}),
+
+    orders as (select * from {{ ref('int_orders__resolved') }}),
+
+    user_members as (
+        select
+            lookup.user_id,
+            members.member_id,
+            {{ business_date('members.registered_at') }} as registered_date,
+            members.registered_at,
+            members.updated_at,
+            case
+                lower(trim(members.gender))
+                when 'female' then 'female'
+                when 'f' then 'female'
+                when '女' then 'female'
+                when 'male' then 'male'
+                when 'm' then 'male'
+                when '男' then 'male'
+            end as gender,
+            case when members.birth_date <= {{ as_of() }} then members.birth_date end as birth_date,
+            nullif(trim(members.age_band), '') as age_band,
+            nullif(trim(members.income_band), '') as income_band,
+            nullif(trim(members.household_size), '') as household_size,
+            nullif(trim(members.children_count), '') as children_count,
+            nullif(trim(members.country), '') as country,
+            nullif(trim(members.province), '') as province,
+            nullif(trim(members.city), '') as city,
+            nullif(trim(members.industry), '') as industry,
+            nullif(trim(members.level), '') as level,
+            nullif(trim(members.channel), '') as channel
+        from members
+        inner join
+            lookup
+            on lookup.id_type = 'member_id' and members.member_id = lookup.id
+        where
+            members.registered_at is null or {{ happened('members.registered_at') }}
+    ),
+
+    -- Latest row first; place columns are taken together, from the latest row that has any of them.
+    ranked as (
+        select
+            *,
+            row_number() over (
+                partition by user_id
+                order by updated_at desc nulls last, registered_at desc nulls last, member_id desc nulls last
+            ) as recency_rank,
+            row_number() over (
+                partition by user_id order by registered_at asc nulls last, member_id asc nulls last
+            ) as registration_rank,
+            row_number() over (
+                partition by user_id
+                order by
+                    case when coalesce(country, province, city) is null then 1 else 0 end asc nulls last,
+                    updated_at desc nulls last,
+                    registered_at desc nulls last,
+                    member_id desc nulls last
+            ) as place_rank
+        from user_members
+    ),
+
+    member_values as (
+        select
+            user_id,
+            min_by(gender, recency_rank) filter (where gender is not null) as gender,
+            min_by(birth_date, recency_rank) filter (where birth_date is not null) as birth_date,
+            min_by(age_band, recency_rank) filter (where age_band is not null) as age_band,
+            min_by(income_band, recency_rank) filter (where income_band is not null) as income_band,
+            min_by(household_size, recency_rank) filter (where household_size is not null) as household_size,
+            min_by(children_count, recency_rank) filter (where children_count is not null) as children_count,
+            min_by(industry, recency_rank) filter (where industry is not null) as industry,
+            min_by(level, recency_rank) filter (where level is not null) as member_level,
+            max(case when place_rank = 1 then country end) as country,
+            max(case when place_rank = 1 then province end) as province,
+            max(case when place_rank = 1 then city end) as city,
+            min(registered_date) as member_registered_date,
+            max(case when registration_rank = 1 then channel end) as member_channel
+        from ranked
+        group by user_id
+    ),
+
+    ranked_orders as (
+        select
+            user_id,
+            nullif(trim(country), '') as country,
+            row_number() over (
+                partition by user_id order by ordered_at desc nulls last, order_id desc nulls last
+            ) as recency_rank
+        from orders
+        where user_id is not null and nullif(trim(country), '') is not null
+    ),
+
+    order_countries as (select user_id, country from ranked_orders where recency_rank = 1),
+
+    dated as (
+        select
+            *,
+            {{ add_years('birth_date', 'year(' ~ as_of() ~ ') - year(birth_date)') }} as birthday_this_year,
+            {{ add_years('birth_date', 'year(' ~ as_of() ~ ') - year(birth_date) + 1') }} as birthday_next_year
+        from member_values
+    ),
+
+    aged as (
+        select
+            *,
+            year({{ as_of() }})
+            - year(birth_date)
+            - case when birthday_this_year > {{ as_of() }} then 1 else 0 end as age_years,
+            case
+                when birthday_this_year >= {{ as_of() }} then birthday_this_year else birthday_next_year
+            end as next_birthday
+        from dated
+    ),
+
+    final as (
+        select
+            coalesce(aged.user_id, order_countries.user_id) as user_id,
+            aged.gender,
+            case when aged.age_years <= 120 then cast(aged.age_years as integer) end as age,
+            case
+                when aged.age_years is null or aged.age_years > 120 then aged.age_band
+                when aged.age_years < 18 then '0-17'
+                when aged.age_years < 25 then '18-24'
+                when aged.age_years < 35 then '25-34'
+                when aged.age_years < 45 then '35-44'
+                when aged.age_years < 55 then '45-54'
+                when aged.age_years < 65 then '55-64'
+                else '65+'
+            end as age_band,
+            cast(month(aged.birth_date) as integer) as birth_month,
+            cast({{ days_between(as_of(), 'aged.next_birthday') }} as integer) as days_to_birthday,
+            aged.income_band,
+            aged.household_size,
+            aged.children_count,
+            coalesce(aged.country, order_countries.country) as country,
+            aged.province,
+            aged.city,
+            aged.industry,
+            aged.user_id is not null as is_member,
+            aged.member_level,
+            aged.member_registered_date,
+            aged.member_channel
+        from aged
+        full outer join order_countries on aged.user_id = order_countries.user_id
+    )
+
+select *
+from final

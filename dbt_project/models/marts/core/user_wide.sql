@@ -1,0 +1,156 @@
+with
+
+    users as (select * from {{ ref('int_identity__users') }}),
+
+    profile as (select * from {{ ref('int_users__profile') }}),
+
+    acquisition as (select * from {{ ref('int_users__acquisition') }}),
+
+    relation as (select * from {{ ref('int_users__relation') }}),
+
+    behaviour as (select * from {{ ref('int_users__behaviour') }}),
+
+    spending as (select * from {{ ref('int_users__spending') }}),
+
+    response as (select * from {{ ref('int_users__response') }}),
+
+    referrals as (select * from {{ ref('int_users__referrals') }}),
+
+    stages as (select * from {{ ref('int_users__stages') }}),
+
+    scores as (select * from {{ ref('int_rfm__scores') }}),
+
+    final as (
+        select
+            cast(users.user_id as varchar) as user_id,
+            cast({{ as_of() }} as date) as as_of_date,
+            -- who
+            cast({{ business_date('users.first_seen_at') }} as date) as first_seen_date,
+            cast({{ business_date('users.last_seen_at') }} as date) as last_seen_date,
+            cast(coalesce(users.identifier_count, 0) as bigint) as identifier_count,
+            cast(profile.gender as varchar) as gender,
+            cast(profile.age as integer) as age,
+            cast(profile.age_band as varchar) as age_band,
+            cast(profile.birth_month as integer) as birth_month,
+            cast(profile.days_to_birthday as integer) as days_to_birthday,
+            cast(profile.income_band as varchar) as income_band,
+            cast(profile.household_size as varchar) as household_size,
+            cast(profile.children_count as varchar) as children_count,
+            cast(profile.country as varchar) as country,
+            cast(profile.province as varchar) as province,
+            cast(profile.city as varchar) as city,
+            cast(profile.industry as varchar) as industry,
+            cast(coalesce(profile.is_member, false) as boolean) as is_member,
+            cast(profile.member_level as varchar) as member_level,
+            cast(profile.member_registered_date as date) as member_registered_date,
+            cast(profile.member_channel as varchar) as member_channel,
+            -- acquired
+            cast(acquisition.acquisition_channel as varchar) as acquisition_channel,
+            cast(acquisition.acquisition_state_code as varchar) as acquisition_state_code,
+            cast(acquisition.acquisition_campaign_id as varchar) as acquisition_campaign_id,
+            cast(acquisition.acquisition_cost as decimal(18,4)) as acquisition_cost,
+            cast(coalesce(acquisition.is_invited, false) as boolean) as is_invited,
+            cast(acquisition.inviter_user_id as varchar) as inviter_user_id,
+            -- relation
+            cast(relation.is_contact as boolean) as is_contact,
+            cast(relation.contact_added_date as date) as contact_added_date,
+            cast(relation.contact_deleted_date as date) as contact_deleted_date,
+            cast(relation.is_contact_deleted as boolean) as is_contact_deleted,
+            cast(relation.is_blocked as boolean) as is_blocked,
+            cast(coalesce(relation.staff_count, 0) as bigint) as staff_count,
+            cast(relation.primary_staff_id as varchar) as primary_staff_id,
+            cast(coalesce(relation.group_count, 0) as bigint) as group_count,
+            cast(relation.has_phone as boolean) as has_phone,
+            cast(relation.has_email as boolean) as has_email,
+            cast(relation.has_unionid as boolean) as has_unionid,
+            cast(relation.is_marketing_consented as boolean) as is_marketing_consented,
+            cast(relation.is_sms_consented as boolean) as is_sms_consented,
+            cast(relation.is_wecom_consented as boolean) as is_wecom_consented,
+            -- behaviour
+            cast(behaviour.last_active_date as date) as last_active_date,
+            cast(behaviour.days_since_active as integer) as days_since_active,
+            cast(coalesce(behaviour.active_days_7d, 0) as bigint) as active_days_7d,
+            cast(coalesce(behaviour.active_days_30d, 0) as bigint) as active_days_30d,
+            cast(coalesce(behaviour.active_days_90d, 0) as bigint) as active_days_90d,
+            cast(coalesce(behaviour.events_count_30d, 0) as bigint) as events_count_30d,
+            cast(coalesce(behaviour.views_count_7d, 0) as bigint) as views_count_7d,
+            cast(coalesce(behaviour.views_count_30d, 0) as bigint) as views_count_30d,
+            cast(coalesce(behaviour.views_count_90d, 0) as bigint) as views_count_90d,
+            cast(coalesce(behaviour.searches_count_30d, 0) as bigint) as searches_count_30d,
+            cast(coalesce(behaviour.carts_count_7d, 0) as bigint) as carts_count_7d,
+            cast(coalesce(behaviour.carts_count_30d, 0) as bigint) as carts_count_30d,
+            cast(behaviour.last_cart_at as timestamp) as last_cart_at,
+            cast(coalesce(behaviour.has_open_cart, false) as boolean) as has_open_cart,
+            cast(coalesce(behaviour.favourites_count_30d, 0) as bigint) as favourites_count_30d,
+            cast(coalesce(behaviour.shares_count_30d, 0) as bigint) as shares_count_30d,
+            cast(coalesce(behaviour.reads_count_30d, 0) as bigint) as reads_count_30d,
+            cast(coalesce(behaviour.lives_count_30d, 0) as bigint) as lives_count_30d,
+            cast(coalesce(behaviour.surveys_count, 0) as bigint) as surveys_count,
+            cast(coalesce(behaviour.sessions_count_30d, 0) as bigint) as sessions_count_30d,
+            cast(behaviour.top_touchpoint_90d as varchar) as top_touchpoint_90d,
+            cast(behaviour.usual_hour as integer) as usual_hour,
+            cast(behaviour.usual_weekday as integer) as usual_weekday,
+            -- spending
+            cast(spending.first_order_date as date) as first_order_date,
+            cast(spending.last_order_date as date) as last_order_date,
+            cast(spending.days_since_order as integer) as days_since_order,
+            cast(coalesce(spending.orders_count, 0) as bigint) as orders_count,
+            cast(coalesce(spending.orders_count_30d, 0) as bigint) as orders_count_30d,
+            cast(coalesce(spending.orders_count_90d, 0) as bigint) as orders_count_90d,
+            cast(coalesce(spending.orders_count_365d, 0) as bigint) as orders_count_365d,
+            cast(coalesce(spending.order_days_count, 0) as bigint) as order_days_count,
+            cast(coalesce(spending.gross_amount, 0) as decimal(18,4)) as gross_amount,
+            cast(coalesce(spending.refund_amount, 0) as decimal(18,4)) as refund_amount,
+            cast(coalesce(spending.net_amount, 0) as decimal(18,4)) as net_amount,
+            cast(coalesce(spending.net_amount_365d, 0) as decimal(18,4)) as net_amount_365d,
+            cast(spending.average_order_amount as decimal(18,4)) as average_order_amount,
+            cast(coalesce(spending.discount_amount, 0) as decimal(18,4)) as discount_amount,
+            cast(spending.discount_share as decimal(9,6)) as discount_share,
+            cast(coalesce(spending.items_count, 0) as decimal(18,4)) as items_count,
+            cast(coalesce(spending.categories_count, 0) as bigint) as categories_count,
+            cast(spending.top_category as varchar) as top_category,
+            cast(spending.top_brand as varchar) as top_brand,
+            cast(spending.top_style as varchar) as top_style,
+            cast(spending.top_channel as varchar) as top_channel,
+            cast(spending.average_order_interval_days as decimal(9,2)) as average_order_interval_days,
+            cast(spending.next_order_expected_date as date) as next_order_expected_date,
+            cast(coalesce(spending.coupons_available_count, 0) as bigint) as coupons_available_count,
+            cast(coalesce(spending.coupons_used_count, 0) as bigint) as coupons_used_count,
+            -- response
+            cast(response.last_touch_sent_date as date) as last_touch_sent_date,
+            cast(coalesce(response.touches_sent_count_30d, 0) as bigint) as touches_sent_count_30d,
+            cast(coalesce(response.touches_sent_count_90d, 0) as bigint) as touches_sent_count_90d,
+            cast(coalesce(response.touches_delivered_count_90d, 0) as bigint) as touches_delivered_count_90d,
+            cast(coalesce(response.touches_opened_count_90d, 0) as bigint) as touches_opened_count_90d,
+            cast(coalesce(response.touches_clicked_count_90d, 0) as bigint) as touches_clicked_count_90d,
+            cast(coalesce(response.touches_replied_count_90d, 0) as bigint) as touches_replied_count_90d,
+            cast(coalesce(response.touches_unsubscribed_count_90d, 0) as bigint) as touches_unsubscribed_count_90d,
+            cast(response.open_rate_90d as decimal(9,6)) as open_rate_90d,
+            cast(response.click_rate_90d as decimal(9,6)) as click_rate_90d,
+            -- referral and leads
+            cast(coalesce(referrals.invited_count, 0) as bigint) as invited_count,
+            cast(coalesce(referrals.invited_joined_count, 0) as bigint) as invited_joined_count,
+            cast(coalesce(referrals.leads_count, 0) as bigint) as leads_count,
+            cast(referrals.last_lead_created_date as date) as last_lead_created_date,
+            cast(coalesce(referrals.is_lead_won, false) as boolean) as is_lead_won,
+            -- stage
+            cast(stages.lifecycle_stage as varchar) as lifecycle_stage,
+            cast(stages.activity_stage as varchar) as activity_stage,
+            cast(coalesce(scores.cell, 'no_order') as varchar) as rfm_cell,
+            cast(scores.r_score as integer) as r_score,
+            cast(scores.f_score as integer) as f_score,
+            cast(scores.m_score as integer) as m_score
+        from users
+        left join profile on users.user_id = profile.user_id
+        left join acquisition on users.user_id = acquisition.user_id
+        left join relation on users.user_id = relation.user_id
+        left join behaviour on users.user_id = behaviour.user_id
+        left join spending on users.user_id = spending.user_id
+        left join response on users.user_id = response.user_id
+        left join referrals on users.user_id = referrals.user_id
+        left join stages on users.user_id = stages.user_id
+        left join scores on users.user_id = scores.user_id
+    )
+
+select *
+from final
