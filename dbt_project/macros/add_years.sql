@@ -1,5 +1,5 @@
 {#- The same day some years later; 29 February becomes 28 February in a year that has none. -#}
-{% macro add_years(date, years) -%} {{ return(adapter.dispatch('add_years')(date, years)) }} {%- endmacro %}
+{% macro add_years(date, years) -%} {{ return(adapter.dispatch("add_years")(date, years)) }} {%- endmacro %}
 
 {% macro default__add_years(date, years) -%}
     add_months({{ date }}, cast(12 * ({{ years }}) as int))

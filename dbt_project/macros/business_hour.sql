@@ -1,6 +1,6 @@
 {#- The hour of the business day (0 to 23) in which a UTC timestamp falls. -#}
 {% macro business_hour(timestamp_utc) -%}
-    {{ return(adapter.dispatch('business_hour')(timestamp_utc)) }}
+    {{ return(adapter.dispatch("business_hour")(timestamp_utc)) }}
 {%- endmacro %}
 
 {% macro default__business_hour(timestamp_utc) -%}
@@ -9,6 +9,8 @@
 
 {% macro duckdb__business_hour(timestamp_utc) -%}
     cast(
-        extract(hour from timezone('{{ var("business_timezone") }}', timezone('UTC', {{ timestamp_utc }}))) as integer
+        extract(
+            hour from timezone('{{ var("business_timezone") }}', timezone('UTC', {{ timestamp_utc }}))
+        ) as integer
     )
 {%- endmacro %}

@@ -1,5 +1,5 @@
 {#- Day of the week of a date: 1 Monday to 7 Sunday. -#}
-{% macro iso_weekday(date) -%} {{ return(adapter.dispatch('iso_weekday')(date)) }} {%- endmacro %}
+{% macro iso_weekday(date) -%} {{ return(adapter.dispatch("iso_weekday")(date)) }} {%- endmacro %}
 
 {% macro default__iso_weekday(date) -%} (weekday({{ date }}) + 1) {%- endmacro %}
 

@@ -8,9 +8,11 @@
     } -%}
     {%- set value = var("rfm_" ~ name) -%}
     {%- if name in choices and value not in choices[name] -%}
-        {{ exceptions.raise_compiler_error(
-            "rfm_" ~ name ~ " is " ~ value ~ "; it must be one of " ~ choices[name] | join(", ") ~ "."
-        ) }}
+        {{
+            exceptions.raise_compiler_error(
+                "rfm_" ~ name ~ " is " ~ value ~ "; it must be one of " ~ choices[name] | join(", ") ~ "."
+            )
+        }}
     {%- endif -%}
     {{ return(value) }}
 {%- endmacro %}

@@ -1,8 +1,8 @@
 with
 
-    consents as (select * from {{ ref('stg_raw__consents') }}),
+    consents as (select * from {{ ref("stg_raw__consents") }}),
 
-    lookup as (select * from {{ ref('int_identity__lookup') }}),
+    lookup as (select * from {{ ref("int_identity__lookup") }}),
 
     user_consents as (
         select
@@ -12,10 +12,8 @@ with
             coalesce(lower(trim(consents.status)) = 'granted', false) as is_granted,
             consents.changed_at
         from consents
-        inner join
-            lookup
-            on consents.id_type = lookup.id_type and consents.id = lookup.id
-        where {{ happened('consents.changed_at') }}
+        inner join lookup on consents.id_type = lookup.id_type and consents.id = lookup.id
+        where {{ happened("consents.changed_at") }}
     ),
 
     -- What is said about channel "all" is said about every channel the user has a row for.
@@ -44,16 +42,13 @@ with
         select
             *,
             row_number() over (
-                partition by user_id, purpose, channel order by changed_at desc nulls last, is_granted asc nulls first
+                partition by user_id, purpose, channel
+                order by changed_at desc nulls last, is_granted asc nulls first
             ) as recency_rank
         from statements
     ),
 
-    final as (
-        select user_id, purpose, channel, is_granted, changed_at
-        from ranked
-        where recency_rank = 1
-    )
+    final as (select user_id, purpose, channel, is_granted, changed_at from ranked where recency_rank = 1)
 
 select *
 from final

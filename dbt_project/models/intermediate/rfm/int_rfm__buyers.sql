@@ -2,9 +2,9 @@
 {%- set monetary = rfm_setting("monetary") -%}
 with
 
-    orders as (select * from {{ ref('int_orders__resolved') }}),
+    orders as (select * from {{ ref("int_orders__resolved") }}),
 
-    refunds as (select * from {{ ref('int_refunds__resolved') }}),
+    refunds as (select * from {{ ref("int_refunds__resolved") }}),
 
     -- A fully refunded order counts neither its amount nor its refunds.
     order_days as (
@@ -16,10 +16,7 @@ with
             sum(refunded_amount) as refund_amount
         from orders
         where
-            user_id is not null
-            and is_paid
-            and not is_fully_refunded
-            and {{ rfm_in_window('ordered_date') }}
+            user_id is not null and is_paid and not is_fully_refunded and {{ rfm_in_window("ordered_date") }}
         group by user_id, ordered_date
     ),
 
@@ -35,11 +32,12 @@ with
         group by user_id
     ),
 
-    -- A refund that names an order lowers that order (above); any other lowers its user's money on its own date.
+    -- A refund that names an order lowers that order (above); any other lowers its user's money on its own
+    -- date.
     refund_totals as (
         select user_id, sum(amount) as refund_amount
         from refunds
-        where user_id is not null and order_id is null and {{ rfm_in_window('refunded_date') }}
+        where user_id is not null and order_id is null and {{ rfm_in_window("refunded_date") }}
         group by user_id
     ),
 
@@ -59,14 +57,16 @@ with
         select
             user_id,
             last_order_date,
-            cast({{ days_between('last_order_date', as_of()) }} as integer) as recency_days,
-            cast({{ 'order_days_count' if frequency == 'days' else 'orders_count' }} as integer) as frequency,
+            cast({{ days_between("last_order_date", as_of()) }} as integer) as recency_days,
+            cast({{ "order_days_count" if frequency == "days" else "orders_count" }} as integer) as frequency,
             cast(
-                {{ 'gross_amount - refund_amount' if monetary == 'net' else 'gross_amount' }} as decimal(18, 4)
+                {{ "gross_amount - refund_amount" if monetary == "net" else "gross_amount" }} as decimal(
+                    18, 4
+                )
             ) as monetary
         from user_totals
-        {%- if monetary == 'net' %}
-        where not (refund_amount > 0 and gross_amount - refund_amount <= 0)
+        {%- if monetary == "net" %}
+            where not (refund_amount > 0 and gross_amount - refund_amount <= 0)
         {%- endif %}
     )
 

@@ -1,18 +1,18 @@
 with
 
-    contacts as (select * from {{ ref('int_users__contacts') }}),
+    contacts as (select * from {{ ref("int_users__contacts") }}),
 
-    landing_codes as (select * from {{ ref('stg_raw__landing_codes') }}),
+    landing_codes as (select * from {{ ref("stg_raw__landing_codes") }}),
 
-    members as (select * from {{ ref('stg_raw__members') }}),
+    members as (select * from {{ ref("stg_raw__members") }}),
 
-    leads as (select * from {{ ref('stg_raw__leads') }}),
+    leads as (select * from {{ ref("stg_raw__leads") }}),
 
-    orders as (select * from {{ ref('int_orders__resolved') }}),
+    orders as (select * from {{ ref("int_orders__resolved") }}),
 
-    referrals as (select * from {{ ref('stg_raw__referrals') }}),
+    referrals as (select * from {{ ref("stg_raw__referrals") }}),
 
-    lookup as (select * from {{ ref('int_identity__lookup') }}),
+    lookup as (select * from {{ ref("int_identity__lookup") }}),
 
     first_contacts as (
         select
@@ -61,7 +61,7 @@ with
             = lookup.id_type
             and case when leads.id_type is null or leads.id is null then leads.lead_id else leads.id end
             = lookup.id
-        where {{ happened('leads.created_at') }}
+        where {{ happened("leads.created_at") }}
         union all
         select
             lookup.user_id,
@@ -71,10 +71,8 @@ with
             nullif(trim(members.channel), '') as channel,
             cast(null as varchar) as campaign_id
         from members
-        inner join
-            lookup
-            on lookup.id_type = 'member_id' and members.member_id = lookup.id
-        where {{ happened('members.registered_at') }}
+        inner join lookup on lookup.id_type = 'member_id' and members.member_id = lookup.id
+        where {{ happened("members.registered_at") }}
         union all
         select
             user_id,
@@ -109,30 +107,33 @@ with
             row_number() over (
                 partition by invitees.user_id
                 order by
-                    {{ happened_at('referrals.joined_at') }} asc nulls last,
+                    {{ happened_at("referrals.joined_at") }} asc nulls last,
                     referrals.invited_at asc nulls last,
                     inviters.user_id asc nulls last
             ) as invitation_rank
         from referrals
         inner join
             lookup as invitees
-            on referrals.invitee_id_type = invitees.id_type and referrals.invitee_id = invitees.id
+            on referrals.invitee_id_type = invitees.id_type
+            and referrals.invitee_id = invitees.id
         inner join
             lookup as inviters
-            on referrals.inviter_id_type = inviters.id_type and referrals.inviter_id = inviters.id
-        where
-            inviters.user_id <> invitees.user_id
-            and {{ happened('referrals.invited_at') }}
+            on referrals.inviter_id_type = inviters.id_type
+            and referrals.inviter_id = inviters.id
+        where inviters.user_id <> invitees.user_id and {{ happened("referrals.invited_at") }}
     ),
 
     inviters as (select user_id, inviter_user_id from invitations where invitation_rank = 1),
 
     acquired as (
-        select user_id from first_entries
+        select user_id
+        from first_entries
         union
-        select user_id from first_contacts
+        select user_id
+        from first_contacts
         union
-        select user_id from inviters
+        select user_id
+        from inviters
     ),
 
     final as (

@@ -1,8 +1,8 @@
 with
 
-    activity as (select * from {{ ref('int_activity') }}),
+    activity as (select * from {{ ref("int_activity") }}),
 
-    passive_activities as (select * from {{ ref('passive_activities') }}),
+    passive_activities as (select * from {{ ref("passive_activities") }}),
 
     -- One pass over the stream, then ten times fewer rows to turn into columns.
     counted as (

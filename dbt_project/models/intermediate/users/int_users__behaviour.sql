@@ -1,14 +1,14 @@
 with
 
-    activity as (select * from {{ ref('int_activity') }}),
+    activity as (select * from {{ ref("int_activity") }}),
 
-    activities as (select * from {{ ref('int_users__activities') }}),
+    activities as (select * from {{ ref("int_users__activities") }}),
 
-    passive_activities as (select * from {{ ref('passive_activities') }}),
+    passive_activities as (select * from {{ ref("passive_activities") }}),
 
-    surveys as (select * from {{ ref('stg_raw__surveys') }}),
+    surveys as (select * from {{ ref("stg_raw__surveys") }}),
 
-    lookup as (select * from {{ ref('int_identity__lookup') }}),
+    lookup as (select * from {{ ref("int_identity__lookup") }}),
 
     pivoted as (
         select
@@ -36,7 +36,7 @@ with
         select
             activity.user_id,
             activity.activity_date,
-            {{ business_hour('activity.occurred_at') }} as activity_hour,
+            {{ business_hour("activity.occurred_at") }} as activity_hour,
             activity.touchpoint,
             count(*) as activities_count
         from activity
@@ -70,7 +70,10 @@ with
             touchpoint,
             row_number() over (
                 partition by user_id
-                order by sum(activities_count) desc nulls last, max(activity_date) desc nulls last, touchpoint asc nulls last
+                order by
+                    sum(activities_count) desc nulls last,
+                    max(activity_date) desc nulls last,
+                    touchpoint asc nulls last
             ) as touchpoint_rank
         from recent
         where touchpoint is not null
@@ -84,7 +87,8 @@ with
             user_id,
             activity_hour,
             row_number() over (
-                partition by user_id order by sum(activities_count) desc nulls last, activity_hour asc nulls last
+                partition by user_id
+                order by sum(activities_count) desc nulls last, activity_hour asc nulls last
             ) as hour_rank
         from recent
         group by user_id, activity_hour
@@ -93,8 +97,7 @@ with
     usual_hours as (select user_id, activity_hour from hours where hour_rank = 1),
 
     day_weekdays as (
-        select user_id, {{ iso_weekday('activity_date') }} as activity_weekday, activities_count
-        from days
+        select user_id, {{ iso_weekday("activity_date") }} as activity_weekday, activities_count from days
     ),
 
     weekdays as (
@@ -102,7 +105,8 @@ with
             user_id,
             activity_weekday,
             row_number() over (
-                partition by user_id order by sum(activities_count) desc nulls last, activity_weekday asc nulls last
+                partition by user_id
+                order by sum(activities_count) desc nulls last, activity_weekday asc nulls last
             ) as weekday_rank
         from day_weekdays
         group by user_id, activity_weekday
@@ -125,10 +129,8 @@ with
     survey_values as (
         select lookup.user_id, count(distinct surveys.response_id) as surveys_count
         from surveys
-        inner join
-            lookup
-            on surveys.id_type = lookup.id_type and surveys.id = lookup.id
-        where {{ happened('surveys.answered_at') }}
+        inner join lookup on surveys.id_type = lookup.id_type and surveys.id = lookup.id
+        where {{ happened("surveys.answered_at") }}
         group by lookup.user_id
     ),
 
@@ -136,7 +138,7 @@ with
         select
             pivoted.user_id,
             pivoted.last_active_date,
-            {{ days_between('pivoted.last_active_date', as_of()) }} as days_since_active,
+            {{ days_between("pivoted.last_active_date", as_of()) }} as days_since_active,
             coalesce(day_values.active_days_7d, 0) as active_days_7d,
             coalesce(day_values.active_days_30d, 0) as active_days_30d,
             coalesce(day_values.active_days_90d, 0) as active_days_90d,

@@ -1,8 +1,8 @@
 with
 
-    contacts as (select * from {{ ref('stg_raw__contacts') }}),
+    contacts as (select * from {{ ref("stg_raw__contacts") }}),
 
-    lookup as (select * from {{ ref('int_identity__lookup') }}),
+    lookup as (select * from {{ ref("int_identity__lookup") }}),
 
     dated as (
         select
@@ -10,15 +10,13 @@ with
             contacts.contact_id,
             contacts.staff_id,
             contacts.added_at,
-            {{ business_date('contacts.added_at') }} as added_date,
-            {{ happened_at('contacts.deleted_at') }} as deleted_at,
-            {{ happened_at('contacts.blocked_at') }} as blocked_at,
+            {{ business_date("contacts.added_at") }} as added_date,
+            {{ happened_at("contacts.deleted_at") }} as deleted_at,
+            {{ happened_at("contacts.blocked_at") }} as blocked_at,
             nullif(trim(contacts.add_way), '') as add_way,
             nullif(trim(contacts.state_code), '') as state_code
         from contacts
-        inner join
-            lookup
-            on lookup.id_type = 'contact_id' and contacts.contact_id = lookup.id
+        inner join lookup on lookup.id_type = 'contact_id' and contacts.contact_id = lookup.id
     ),
 
     -- Added again after the end: the relation goes on.

@@ -1,26 +1,32 @@
 with
 
-    members as (select * from {{ ref('stg_raw__members') }}),
+    members as (select * from {{ ref("stg_raw__members") }}),
 
-    lookup as (select * from {{ ref('int_identity__lookup') }}),
+    lookup as (select * from {{ ref("int_identity__lookup") }}),
 
-    orders as (select * from {{ ref('int_orders__resolved') }}),
+    orders as (select * from {{ ref("int_orders__resolved") }}),
 
     user_members as (
         select
             lookup.user_id,
             members.member_id,
-            {{ business_date('members.registered_at') }} as registered_date,
+            {{ business_date("members.registered_at") }} as registered_date,
             members.registered_at,
             members.updated_at,
             case
                 lower(trim(members.gender))
-                when 'female' then 'female'
-                when 'f' then 'female'
-                when '女' then 'female'
-                when 'male' then 'male'
-                when 'm' then 'male'
-                when '男' then 'male'
+                when 'female'
+                then 'female'
+                when 'f'
+                then 'female'
+                when '女'
+                then 'female'
+                when 'male'
+                then 'male'
+                when 'm'
+                then 'male'
+                when '男'
+                then 'male'
             end as gender,
             case when members.birth_date <= {{ as_of() }} then members.birth_date end as birth_date,
             nullif(trim(members.age_band), '') as age_band,
@@ -34,11 +40,8 @@ with
             nullif(trim(members.level), '') as level,
             nullif(trim(members.channel), '') as channel
         from members
-        inner join
-            lookup
-            on lookup.id_type = 'member_id' and members.member_id = lookup.id
-        where
-            members.registered_at is null or {{ happened('members.registered_at') }}
+        inner join lookup on lookup.id_type = 'member_id' and members.member_id = lookup.id
+        where members.registered_at is null or {{ happened("members.registered_at") }}
     ),
 
     -- Latest row first; place columns are taken together, from the latest row that has any of them.
@@ -99,8 +102,9 @@ with
     dated as (
         select
             *,
-            {{ add_years('birth_date', 'year(' ~ as_of() ~ ') - year(birth_date)') }} as birthday_this_year,
-            {{ add_years('birth_date', 'year(' ~ as_of() ~ ') - year(birth_date) + 1') }} as birthday_next_year
+            {{ add_years("birth_date", "year(" ~ as_of() ~ ") - year(birth_date)") }} as birthday_this_year,
+            {{ add_years("birth_date", "year(" ~ as_of() ~ ") - year(birth_date) + 1") }}
+            as birthday_next_year
         from member_values
     ),
 
@@ -122,17 +126,24 @@ with
             aged.gender,
             case when aged.age_years <= 120 then cast(aged.age_years as integer) end as age,
             case
-                when aged.age_years is null or aged.age_years > 120 then aged.age_band
-                when aged.age_years < 18 then '0-17'
-                when aged.age_years < 25 then '18-24'
-                when aged.age_years < 35 then '25-34'
-                when aged.age_years < 45 then '35-44'
-                when aged.age_years < 55 then '45-54'
-                when aged.age_years < 65 then '55-64'
+                when aged.age_years is null or aged.age_years > 120
+                then aged.age_band
+                when aged.age_years < 18
+                then '0-17'
+                when aged.age_years < 25
+                then '18-24'
+                when aged.age_years < 35
+                then '25-34'
+                when aged.age_years < 45
+                then '35-44'
+                when aged.age_years < 55
+                then '45-54'
+                when aged.age_years < 65
+                then '55-64'
                 else '65+'
             end as age_band,
             cast(month(aged.birth_date) as integer) as birth_month,
-            cast({{ days_between(as_of(), 'aged.next_birthday') }} as integer) as days_to_birthday,
+            cast({{ days_between(as_of(), "aged.next_birthday") }} as integer) as days_to_birthday,
             aged.income_band,
             aged.household_size,
             aged.children_count,

@@ -1,28 +1,26 @@
 with
 
-    referrals as (select * from {{ ref('stg_raw__referrals') }}),
+    referrals as (select * from {{ ref("stg_raw__referrals") }}),
 
-    leads as (select * from {{ ref('stg_raw__leads') }}),
+    leads as (select * from {{ ref("stg_raw__leads") }}),
 
-    lookup as (select * from {{ ref('int_identity__lookup') }}),
+    lookup as (select * from {{ ref("int_identity__lookup") }}),
 
     invitations as (
         select
             inviters.user_id,
             invitees.user_id as invitee_user_id,
-            max(
-                case when {{ happened('referrals.joined_at') }} then 1 else 0 end
-            ) as is_joined
+            max(case when {{ happened("referrals.joined_at") }} then 1 else 0 end) as is_joined
         from referrals
         inner join
             lookup as inviters
-            on referrals.inviter_id_type = inviters.id_type and referrals.inviter_id = inviters.id
+            on referrals.inviter_id_type = inviters.id_type
+            and referrals.inviter_id = inviters.id
         inner join
             lookup as invitees
-            on referrals.invitee_id_type = invitees.id_type and referrals.invitee_id = invitees.id
-        where
-            inviters.user_id <> invitees.user_id
-            and {{ happened('referrals.invited_at') }}
+            on referrals.invitee_id_type = invitees.id_type
+            and referrals.invitee_id = invitees.id
+        where inviters.user_id <> invitees.user_id and {{ happened("referrals.invited_at") }}
         group by inviters.user_id, invitees.user_id
     ),
 
@@ -36,8 +34,8 @@ with
         select
             lookup.user_id,
             count(*) as leads_count,
-            max({{ business_date('leads.created_at') }}) as last_lead_created_date,
-            coalesce(bool_or({{ happened('leads.won_at') }}), false) as is_lead_won
+            max({{ business_date("leads.created_at") }}) as last_lead_created_date,
+            coalesce(bool_or({{ happened("leads.won_at") }}), false) as is_lead_won
         from leads
         inner join
             lookup
@@ -45,7 +43,7 @@ with
             = lookup.id_type
             and case when leads.id_type is null or leads.id is null then leads.lead_id else leads.id end
             = lookup.id
-        where {{ happened('leads.created_at') }}
+        where {{ happened("leads.created_at") }}
         group by lookup.user_id
     ),
 

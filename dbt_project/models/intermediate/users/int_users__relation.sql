@@ -1,21 +1,23 @@
 with
 
-    contacts as (select * from {{ ref('int_users__contacts') }}),
+    contacts as (select * from {{ ref("int_users__contacts") }}),
 
-    memberships as (select * from {{ ref('stg_raw__group_memberships') }}),
+    memberships as (select * from {{ ref("stg_raw__group_memberships") }}),
 
-    identifiers as (select * from {{ ref('int_identity__identifiers') }}),
+    identifiers as (select * from {{ ref("int_identity__identifiers") }}),
 
-    users as (select * from {{ ref('int_identity__users') }}),
+    lookup as (select * from {{ ref("int_identity__lookup") }}),
 
-    consents as (select * from {{ ref('int_consents__current') }}),
+    users as (select * from {{ ref("int_identity__users") }}),
+
+    consents as (select * from {{ ref("int_consents__current") }}),
 
     contact_values as (
         select
             user_id,
             bool_or(is_current) as is_contact,
             min(added_date) as contact_added_date,
-            max({{ business_date('deleted_at') }}) as contact_deleted_date,
+            max({{ business_date("deleted_at") }}) as contact_deleted_date,
             coalesce(max(blocked_at) >= max(added_at), false) as is_blocked,
             count(distinct case when is_current then staff_id end) as staff_count
         from contacts
@@ -39,14 +41,10 @@ with
     group_values as (
         select lookup.user_id, count(distinct memberships.group_id) as group_count
         from memberships
-        inner join
-            lookup
-            on memberships.id_type = lookup.id_type and memberships.id = lookup.id
+        inner join lookup on memberships.id_type = lookup.id_type and memberships.id = lookup.id
         where
-            {{ happened('memberships.joined_at') }}
-            and (
-                memberships.left_at is null or not {{ happened('memberships.left_at') }}
-            )
+            {{ happened("memberships.joined_at") }}
+            and (memberships.left_at is null or not {{ happened("memberships.left_at") }})
         group by lookup.user_id
     ),
 

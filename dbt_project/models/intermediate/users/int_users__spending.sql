@@ -1,14 +1,14 @@
 with
 
-    orders as (select * from {{ ref('int_orders__resolved') }}),
+    orders as (select * from {{ ref("int_orders__resolved") }}),
 
-    refunds as (select * from {{ ref('int_refunds__resolved') }}),
+    refunds as (select * from {{ ref("int_refunds__resolved") }}),
 
-    order_lines as (select * from {{ ref('int_order_lines__resolved') }}),
+    order_lines as (select * from {{ ref("int_order_lines__resolved") }}),
 
-    coupons as (select * from {{ ref('stg_raw__coupons') }}),
+    coupons as (select * from {{ ref("stg_raw__coupons") }}),
 
-    lookup as (select * from {{ ref('int_identity__lookup') }}),
+    lookup as (select * from {{ ref("int_identity__lookup") }}),
 
     counted_orders as (
         select *
@@ -35,15 +35,21 @@ with
             max(ordered_date) as last_order_date,
             count(*) as order_days_count,
             sum(orders_count) as orders_count,
-            sum(case when ordered_date > {{ add_days(as_of(), -30) }} then orders_count else 0 end) as orders_count_30d,
-            sum(case when ordered_date > {{ add_days(as_of(), -90) }} then orders_count else 0 end) as orders_count_90d,
+            sum(
+                case when ordered_date > {{ add_days(as_of(), -30) }} then orders_count else 0 end
+            ) as orders_count_30d,
+            sum(
+                case when ordered_date > {{ add_days(as_of(), -90) }} then orders_count else 0 end
+            ) as orders_count_90d,
             sum(
                 case when ordered_date > {{ add_days(as_of(), -365) }} then orders_count else 0 end
             ) as orders_count_365d,
             sum(gross_amount) as gross_amount,
             sum(refund_amount) as refund_amount,
             sum(
-                case when ordered_date > {{ add_days(as_of(), -365) }} then gross_amount - refund_amount else 0 end
+                case
+                    when ordered_date > {{ add_days(as_of(), -365) }} then gross_amount - refund_amount else 0
+                end
             ) as net_amount_365d,
             sum(discount_amount) as discount_amount
         from order_days
@@ -55,7 +61,9 @@ with
         select
             user_id,
             sum(amount) as refund_amount,
-            sum(case when refunded_date > {{ add_days(as_of(), -365) }} then amount else 0 end) as refund_amount_365d
+            sum(
+                case when refunded_date > {{ add_days(as_of(), -365) }} then amount else 0 end
+            ) as refund_amount_365d
         from refunds
         where user_id is not null and order_id is null and refunded_date <= {{ as_of() }}
         group by user_id
@@ -95,49 +103,54 @@ with
         group by user_id
     ),
 
-    {%- for column in ['category_l1', 'brand', 'style'] %}
+    {%- for column in ["category_l1", "brand", "style"] %}
 
-    ranked_{{ column }} as (
-        select
-            user_id,
-            {{ column }},
-            row_number() over (
-                partition by user_id
-                order by sum(amount) desc nulls last, sum(quantity) desc nulls last, {{ column }} asc nulls last
-            ) as value_rank
-        from counted_lines
-        where {{ column }} is not null
-        group by user_id, {{ column }}
-    ),
+        ranked_{{ column }} as (
+            select
+                user_id,
+                {{ column }},
+                row_number() over (
+                    partition by user_id
+                    order by
+                        sum(amount) desc nulls last,
+                        sum(quantity) desc nulls last,
+                        {{ column }} asc nulls last
+                ) as value_rank
+            from counted_lines
+            where {{ column }} is not null
+            group by user_id, {{ column }}
+        ),
 
-    top_{{ column }} as (select user_id, {{ column }} from ranked_{{ column }} where value_rank = 1),
+        top_{{ column }} as (select user_id, {{ column }} from ranked_{{ column }} where value_rank = 1),
     {%- endfor %}
 
     coupon_values as (
         select
             lookup.user_id,
-            count(*) filter (where {{ happened('coupons.used_at') }}) as coupons_used_count,
+            count(*) filter (where {{ happened("coupons.used_at") }}) as coupons_used_count,
             count(*) filter (
                 where
-                    (coupons.used_at is null or not {{ happened('coupons.used_at') }})
+                    (coupons.used_at is null or not {{ happened("coupons.used_at") }})
                     and (
-                        coupons.expires_at is null or {{ business_date('coupons.expires_at') }} >= {{ as_of() }}
+                        coupons.expires_at is null
+                        or {{ business_date("coupons.expires_at") }} >= {{ as_of() }}
                     )
             ) as coupons_available_count
         from coupons
-        inner join
-            lookup
-            on coupons.id_type = lookup.id_type and coupons.id = lookup.id
-        where {{ happened('coupons.issued_at') }}
+        inner join lookup on coupons.id_type = lookup.id_type and coupons.id = lookup.id
+        where {{ happened("coupons.issued_at") }}
         group by lookup.user_id
     ),
 
     spenders as (
-        select user_id from order_values
+        select user_id
+        from order_values
         union
-        select user_id from refund_values
+        select user_id
+        from refund_values
         union
-        select user_id from coupon_values
+        select user_id
+        from coupon_values
     ),
 
     measured as (
@@ -151,7 +164,8 @@ with
             coalesce(order_values.orders_count_365d, 0) as orders_count_365d,
             coalesce(order_values.order_days_count, 0) as order_days_count,
             coalesce(order_values.gross_amount, 0) as gross_amount,
-            coalesce(order_values.refund_amount, 0) + coalesce(refund_values.refund_amount, 0) as refund_amount,
+            coalesce(order_values.refund_amount, 0)
+            + coalesce(refund_values.refund_amount, 0) as refund_amount,
             coalesce(order_values.net_amount_365d, 0)
             - coalesce(refund_values.refund_amount_365d, 0) as net_amount_365d,
             coalesce(order_values.discount_amount, 0) as discount_amount,
@@ -159,7 +173,8 @@ with
                 when order_values.order_days_count > 1
                 then
                     cast(
-                        {{ days_between('order_values.first_order_date', 'order_values.last_order_date') }} as double
+                        {{ days_between("order_values.first_order_date", "order_values.last_order_date") }}
+                        as double
                     )
                     / (order_values.order_days_count - 1)
             end as average_order_interval_days
@@ -173,7 +188,7 @@ with
             measured.user_id,
             measured.first_order_date,
             measured.last_order_date,
-            {{ days_between('measured.last_order_date', as_of()) }} as days_since_order,
+            {{ days_between("measured.last_order_date", as_of()) }} as days_since_order,
             measured.orders_count,
             measured.orders_count_30d,
             measured.orders_count_90d,
@@ -194,7 +209,7 @@ with
             top_style.style as top_style,
             top_channels.channel as top_channel,
             measured.average_order_interval_days,
-            {{ add_days('measured.last_order_date', 'round(measured.average_order_interval_days)') }}
+            {{ add_days("measured.last_order_date", "round(measured.average_order_interval_days)") }}
             as next_order_expected_date,
             coalesce(coupon_values.coupons_available_count, 0) as coupons_available_count,
             coalesce(coupon_values.coupons_used_count, 0) as coupons_used_count

@@ -1,32 +1,32 @@
 with
 
-    users as (select * from {{ ref('int_identity__users') }}),
+    users as (select * from {{ ref("int_identity__users") }}),
 
-    profile as (select * from {{ ref('int_users__profile') }}),
+    profile as (select * from {{ ref("int_users__profile") }}),
 
-    acquisition as (select * from {{ ref('int_users__acquisition') }}),
+    acquisition as (select * from {{ ref("int_users__acquisition") }}),
 
-    relation as (select * from {{ ref('int_users__relation') }}),
+    relation as (select * from {{ ref("int_users__relation") }}),
 
-    behaviour as (select * from {{ ref('int_users__behaviour') }}),
+    behaviour as (select * from {{ ref("int_users__behaviour") }}),
 
-    spending as (select * from {{ ref('int_users__spending') }}),
+    spending as (select * from {{ ref("int_users__spending") }}),
 
-    response as (select * from {{ ref('int_users__response') }}),
+    response as (select * from {{ ref("int_users__response") }}),
 
-    referrals as (select * from {{ ref('int_users__referrals') }}),
+    referrals as (select * from {{ ref("int_users__referrals") }}),
 
-    stages as (select * from {{ ref('int_users__stages') }}),
+    stages as (select * from {{ ref("int_users__stages") }}),
 
-    scores as (select * from {{ ref('int_rfm__scores') }}),
+    scores as (select * from {{ ref("int_rfm__scores") }}),
 
     final as (
         select
             cast(users.user_id as varchar) as user_id,
             cast({{ as_of() }} as date) as as_of_date,
             -- who
-            cast({{ business_date('users.first_seen_at') }} as date) as first_seen_date,
-            cast({{ business_date('users.last_seen_at') }} as date) as last_seen_date,
+            cast({{ business_date("users.first_seen_at") }} as date) as first_seen_date,
+            cast({{ business_date("users.last_seen_at") }} as date) as last_seen_date,
             cast(coalesce(users.identifier_count, 0) as bigint) as identifier_count,
             cast(profile.gender as varchar) as gender,
             cast(profile.age as integer) as age,
@@ -48,7 +48,7 @@ with
             cast(acquisition.acquisition_channel as varchar) as acquisition_channel,
             cast(acquisition.acquisition_state_code as varchar) as acquisition_state_code,
             cast(acquisition.acquisition_campaign_id as varchar) as acquisition_campaign_id,
-            cast(acquisition.acquisition_cost as decimal(18,4)) as acquisition_cost,
+            cast(acquisition.acquisition_cost as decimal(18, 4)) as acquisition_cost,
             cast(coalesce(acquisition.is_invited, false) as boolean) as is_invited,
             cast(acquisition.inviter_user_id as varchar) as inviter_user_id,
             -- relation
@@ -99,20 +99,20 @@ with
             cast(coalesce(spending.orders_count_90d, 0) as bigint) as orders_count_90d,
             cast(coalesce(spending.orders_count_365d, 0) as bigint) as orders_count_365d,
             cast(coalesce(spending.order_days_count, 0) as bigint) as order_days_count,
-            cast(coalesce(spending.gross_amount, 0) as decimal(18,4)) as gross_amount,
-            cast(coalesce(spending.refund_amount, 0) as decimal(18,4)) as refund_amount,
-            cast(coalesce(spending.net_amount, 0) as decimal(18,4)) as net_amount,
-            cast(coalesce(spending.net_amount_365d, 0) as decimal(18,4)) as net_amount_365d,
-            cast(spending.average_order_amount as decimal(18,4)) as average_order_amount,
-            cast(coalesce(spending.discount_amount, 0) as decimal(18,4)) as discount_amount,
-            cast(spending.discount_share as decimal(9,6)) as discount_share,
-            cast(coalesce(spending.items_count, 0) as decimal(18,4)) as items_count,
+            cast(coalesce(spending.gross_amount, 0) as decimal(18, 4)) as gross_amount,
+            cast(coalesce(spending.refund_amount, 0) as decimal(18, 4)) as refund_amount,
+            cast(coalesce(spending.net_amount, 0) as decimal(18, 4)) as net_amount,
+            cast(coalesce(spending.net_amount_365d, 0) as decimal(18, 4)) as net_amount_365d,
+            cast(spending.average_order_amount as decimal(18, 4)) as average_order_amount,
+            cast(coalesce(spending.discount_amount, 0) as decimal(18, 4)) as discount_amount,
+            cast(spending.discount_share as decimal(9, 6)) as discount_share,
+            cast(coalesce(spending.items_count, 0) as decimal(18, 4)) as items_count,
             cast(coalesce(spending.categories_count, 0) as bigint) as categories_count,
             cast(spending.top_category as varchar) as top_category,
             cast(spending.top_brand as varchar) as top_brand,
             cast(spending.top_style as varchar) as top_style,
             cast(spending.top_channel as varchar) as top_channel,
-            cast(spending.average_order_interval_days as decimal(9,2)) as average_order_interval_days,
+            cast(spending.average_order_interval_days as decimal(9, 2)) as average_order_interval_days,
             cast(spending.next_order_expected_date as date) as next_order_expected_date,
             cast(coalesce(spending.coupons_available_count, 0) as bigint) as coupons_available_count,
             cast(coalesce(spending.coupons_used_count, 0) as bigint) as coupons_used_count,
@@ -124,9 +124,11 @@ with
             cast(coalesce(response.touches_opened_count_90d, 0) as bigint) as touches_opened_count_90d,
             cast(coalesce(response.touches_clicked_count_90d, 0) as bigint) as touches_clicked_count_90d,
             cast(coalesce(response.touches_replied_count_90d, 0) as bigint) as touches_replied_count_90d,
-            cast(coalesce(response.touches_unsubscribed_count_90d, 0) as bigint) as touches_unsubscribed_count_90d,
-            cast(response.open_rate_90d as decimal(9,6)) as open_rate_90d,
-            cast(response.click_rate_90d as decimal(9,6)) as click_rate_90d,
+            cast(
+                coalesce(response.touches_unsubscribed_count_90d, 0) as bigint
+            ) as touches_unsubscribed_count_90d,
+            cast(response.open_rate_90d as decimal(9, 6)) as open_rate_90d,
+            cast(response.click_rate_90d as decimal(9, 6)) as click_rate_90d,
             -- referral and leads
             cast(coalesce(referrals.invited_count, 0) as bigint) as invited_count,
             cast(coalesce(referrals.invited_joined_count, 0) as bigint) as invited_joined_count,

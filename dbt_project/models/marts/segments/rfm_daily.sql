@@ -10,10 +10,11 @@
     )
 }}
 
--- The hook empties the day also when nobody is a buyer any more; then no new row would tell which day to replace.
+-- The hook empties the day also when nobody is a buyer any more; then no new row would tell which day to
+-- replace.
 with
 
-    scores as (select * from {{ ref('int_rfm__scores') }}),
+    scores as (select * from {{ ref("int_rfm__scores") }}),
 
     final as (
         select

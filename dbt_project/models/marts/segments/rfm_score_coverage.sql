@@ -1,6 +1,6 @@
 with
 
-    scores as (select * from {{ ref('int_rfm__scores') }}),
+    scores as (select * from {{ ref("int_rfm__scores") }}),
 
     metrics as (select * from (values ('recency'), ('frequency'), ('monetary')) as metrics(metric)),
 

@@ -1,8 +1,8 @@
 with
 
-    scores as (select * from {{ ref('int_rfm__scores') }}),
+    scores as (select * from {{ ref("int_rfm__scores") }}),
 
-    cells as (select * from {{ ref('rfm_cells') }}),
+    cells as (select * from {{ ref("rfm_cells") }}),
 
     final as (
         select
