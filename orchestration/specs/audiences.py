@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -26,7 +26,7 @@ from orchestration.specs.documents import (
     nearest,
     shown,
 )
-from orchestration.specs.generated import csv_text, model_header, yaml_header, yaml_text
+from orchestration.specs.generated import csv_text, dbt_day, model_header, yaml_header, yaml_text
 from orchestration.specs.kinds import Kind, Loaded, Project
 from orchestration.specs.predicates import (
     Predicate,
@@ -298,21 +298,12 @@ def in_order(audiences: Mapping[str, Audience]) -> tuple[list[str], list[str]]:
 # --- SQL -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Spelling:
-    """How a statement spells what differs between a dbt model and a query on published marts."""
-
-    as_of: str
-
-
-DBT = Spelling(as_of="{{ as_of() }}")
-
-
 class _UserNames:
     """Names inside the statements that read the CTE `users`."""
 
-    def __init__(self, tags: Mapping[str, Tag]) -> None:
+    def __init__(self, tags: Mapping[str, Tag], day: Callable[[int], str]) -> None:
         self.tags = tags
+        self.day = day
 
     def column(self, name: str) -> str:
         return f"users.{name}"
@@ -329,26 +320,29 @@ class _UserNames:
     def user_id(self) -> str:
         return "users.user_id"
 
+    def as_of(self, days: int) -> str:
+        return self.day(days)
+
 
 def cte(audience: str) -> str:
     """Name of an audience's CTE; it cannot clash with a keyword or another CTE."""
     return f"audience__{audience}"
 
 
-def audience_cte(audience: Audience, tags: Mapping[str, Tag], spelling: Spelling = DBT) -> str:
+def audience_cte(audience: Audience, tags: Mapping[str, Tag], day: Callable[[int], str] = dbt_day) -> str:
     """The CTEs that compute one audience from the CTE `users`.
 
-    Columns: user_id, suppressed_by (the first reason, else null), is_member.
+    `day` spells the day some days after as_of. Columns: user_id, suppressed_by (the first reason, else null), is_member.
     """
-    names = _UserNames(tags)
+    names = _UserNames(tags, day)
     spec = audience.spec
     where = to_sql(audience.who, names)
     if spec.expires_on is not None:
-        where = f"{spelling.as_of} <= {literal(spec.expires_on)} and {where}"
+        where = f"{day(0)} <= {literal(spec.expires_on)} and {where}"
     branches = " ".join(
         f"when {to_sql(rule, names)} then {literal(reason)}" for reason, rule in audience.suppress
     )
-    suppressed_by = f"case {branches} end" if branches else "cast(null as varchar)"
+    suppressed_by = f"case {branches} end" if branches else "case when false then '' end"
     name = cte(audience.name)
     if spec.limit is None:
         return f"""{name}__met as (

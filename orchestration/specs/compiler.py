@@ -52,13 +52,14 @@ def check(files: Mapping[str, str], root: Path) -> list[str]:
     return sorted(stale)
 
 
-def compile_project(dbt_dir: Path = DBT_PROJECT_DIR, *, check_only: bool = False) -> list[str]:
-    """Load, check and compile the specs of a project; returns the files that changed (or are stale).
+def write_compiled(dbt_dir: Path = DBT_PROJECT_DIR) -> list[str]:
+    """Compile the specs of a project into its tree; returns the files that changed. Raises SpecError."""
+    return write(compile_specs(load_project(dbt_dir)), dbt_dir.parent)
 
-    Raises SpecError with every problem in the specs.
-    """
-    files = compile_specs(load_project(dbt_dir))
-    return check(files, dbt_dir.parent) if check_only else write(files, dbt_dir.parent)
+
+def check_compiled(dbt_dir: Path = DBT_PROJECT_DIR) -> list[str]:
+    """Generated files of a project that are stale; nothing is written. Raises SpecError."""
+    return check(compile_specs(load_project(dbt_dir)), dbt_dir.parent)
 
 
 def _read(file: Path) -> bytes | None:

@@ -30,3 +30,8 @@ def csv_text(fields: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:
 def yaml_text(value: str) -> str:
     """A text as a YAML scalar that holds any character (JSON's double-quoted form is YAML)."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def dbt_day(days: int) -> str:
+    """The day some days after as_of (before, if negative), in a dbt model."""
+    return f"{{{{ add_days(as_of(), {days}) }}}}" if days else "{{ as_of() }}"

@@ -4,6 +4,7 @@
 all:                                        # every one holds; any: at least one; not: the one does not
   - {column: rfm_cell, in: [important_winback, important_keep]}
   - {column: days_since_order, between: [30, 90]}      # both ends included
+  - {column: contact_added_date, within_days: 7}       # as_of and the 6 days before it
   - not: {tag: complaint_recent}            # the tag is set
   - {tag: price_band, eq: high}             # the tag's value
   - {audience: second_order}                # is a member of
@@ -29,6 +30,7 @@ from orchestration.specs.documents import Document, Location, Problem, nearest, 
 
 MAX_CONDITIONS = 200
 MAX_LIST_VALUES = 1000
+MAX_DAYS = 36_500
 
 Scalar = str | int | Decimal | bool | dt.date
 
@@ -113,6 +115,7 @@ OPERATORS: dict[str, frozenset[ValueType]] = {
     "lte": _ORDERED,
     "between": _ORDERED,
     "in": _LISTABLE,
+    "within_days": frozenset({ValueType.DATE}),
     "is_null": frozenset(ValueType),
 }
 COMBINERS = ("all", "any", "not")
@@ -263,6 +266,10 @@ class _Reader:
             if not isinstance(raw, bool):
                 raise _Refused(here, "is_null must be true or false.")
             return Comparison(subject, operator, (raw,))
+        if operator == "within_days":
+            if not isinstance(raw, int) or isinstance(raw, bool) or not 1 <= raw <= MAX_DAYS:
+                raise _Refused(here, f"within_days must be a whole number from 1 to {MAX_DAYS}.")
+            return Comparison(subject, operator, (raw,))
         if operator == "in":
             if not isinstance(raw, tuple) or not raw:
                 raise _Refused(here, "in needs a list with at least one value, such as [a, b].")
@@ -404,6 +411,9 @@ class Names(Protocol):
     def user_id(self) -> str:
         """SQL of the user's id."""
 
+    def as_of(self, days: int) -> str:
+        """SQL of the day that lies `days` after as_of (before, if negative)."""
+
 
 _SYMBOLS = {"eq": "=", "ne": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
@@ -431,6 +441,8 @@ def to_sql(predicate: Predicate, names: Names) -> str:
                 return f"{left} is {'' if values[0] else 'not '}null"
             if operator == "between":
                 return f"{left} between {literal(values[0])} and {literal(values[1])}"
+            if operator == "within_days":
+                return f"{left} between {names.as_of(1 - int(str(values[0])))} and {names.as_of(0)}"
             if operator == "in":
                 return f"{left} in ({', '.join(literal(value) for value in values)})"
             return f"{left} {_SYMBOLS[operator]} {literal(values[0])}"
@@ -458,6 +470,7 @@ def holds(
     row: Mapping[str, Any],
     tags: Mapping[str, Any] = {},
     audiences: Collection[str] = (),
+    as_of: dt.date = dt.date.max,
 ) -> bool:
     """Whether a user meets a predicate: the meaning that the SQL must have, in plain Python.
 
@@ -466,11 +479,11 @@ def holds(
     """
     match predicate:
         case All(parts):
-            return all(holds(part, row, tags, audiences) for part in parts)
+            return all(holds(part, row, tags, audiences, as_of) for part in parts)
         case AnyOf(parts):
-            return any(holds(part, row, tags, audiences) for part in parts)
+            return any(holds(part, row, tags, audiences, as_of) for part in parts)
         case Not(part):
-            return not holds(part, row, tags, audiences)
+            return not holds(part, row, tags, audiences, as_of)
         case HasTag(tag):
             return tags.get(tag) not in (None, False)
         case InAudience(audience):
@@ -481,6 +494,8 @@ def holds(
                 return (value is None) == values[0]
             if value is None:
                 return False
+            if operator == "within_days":
+                return bool(as_of - dt.timedelta(days=int(str(values[0])) - 1) <= value <= as_of)
             # A double meets the double nearest to what was declared, as in the engine.
             given = [float(v) if isinstance(value, float) and isinstance(v, Decimal) else v for v in values]
             if operator == "between":
@@ -512,6 +527,8 @@ def in_words(predicate: Predicate) -> str:
                 return f"{name} is {'' if values[0] else 'not '}empty"
             if operator == "between":
                 return f"{name} from {_word(values[0])} to {_word(values[1])}"
+            if operator == "within_days":
+                return f"{name} within the last {values[0]} days"
             if operator == "in":
                 return f"{name} in [{', '.join(_word(value) for value in values)}]"
             return f"{name} {_WORDS[operator]} {_word(values[0])}"

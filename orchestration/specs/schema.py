@@ -33,6 +33,7 @@ def condition_schema() -> dict[str, Any]:
     operators: dict[str, Any] = {name: {"type": ["string", "number", "boolean"]} for name in OPERATORS}
     operators["in"] = {"type": "array", "minItems": 1}
     operators["between"] = {"type": "array", "minItems": 2, "maxItems": 2}
+    operators["within_days"] = {"type": "integer", "minimum": 1}
     operators["is_null"] = {"type": "boolean"}
 
     def one(name: str, value: dict[str, Any], more: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from orchestration.specs.documents import (
     nearest,
     shown,
 )
-from orchestration.specs.generated import csv_text, model_header
+from orchestration.specs.generated import csv_text, dbt_day, model_header
 from orchestration.specs.kinds import Kind, Loaded, Project
 from orchestration.specs.predicates import (
     Predicate,
@@ -225,7 +225,12 @@ def _read_tag(
             )
 
     everything = set(ValueType)
-    column("column", everything - {ValueType.MOMENT}, "a text, number, date or boolean column", spec.column)
+    column(
+        "column",
+        {ValueType.TEXT, ValueType.NUMBER, ValueType.DATE},
+        "a text, number or date column (for true or false write when)",
+        spec.column,
+    )
     for position, name in enumerate(spec.needs):
         column("needs", everything, "a column", name, position)
     column("first_set_by", {ValueType.DATE}, "a date column", spec.first_set_by)
@@ -335,6 +340,9 @@ class _WideNames:
     def user_id(self) -> str:
         return "user_wide.user_id"
 
+    def as_of(self, days: int) -> str:
+        return dbt_day(days)
+
 
 _NAMES = _WideNames()
 
@@ -356,7 +364,10 @@ def _value_sql(tag: Tag) -> str:
     if tag.cases:
         branches = " ".join(f"when {to_sql(rule, _NAMES)} then {literal(value)}" for value, rule in tag.cases)
         return f"case {branches} end"
-    return f"user_wide.{tag.spec.column}"
+    source = f"user_wide.{tag.spec.column}"
+    if tag.values is None:
+        return source
+    return f"case when {source} in ({', '.join(literal(value) for value in tag.values)}) then {source} end"
 
 
 def _known_sql(tag: Tag) -> str:
@@ -377,7 +388,7 @@ def evaluated_sql(tags: Sequence[Tag]) -> str:
     for tag in tags:
         known, valid, value = _known_sql(tag), _still_valid_sql(tag), _value_sql(tag)
         conditions = [condition for condition in (known if known != "true" else None, valid) if condition]
-        if tag.type is ValueType.BOOLEAN and tag.rule is not None:
+        if tag.type is ValueType.BOOLEAN:
             inner = " and ".join([value, *([valid] if valid else [])])
             value = f"case when {known} then {inner} end" if known != "true" else inner
         elif conditions:
@@ -455,7 +466,7 @@ def user_tags_sql(tags: Sequence[Tag]) -> str:
             if tag.spec.validity_days is not None
             else "cast(null as date)"
         )
-        where = column if tag.type is ValueType.BOOLEAN and tag.rule is not None else f"{column} is not null"
+        where = column if tag.type is ValueType.BOOLEAN else f"{column} is not null"
         parts.append(
             f"""        select
             user_id,
@@ -485,9 +496,9 @@ def user_tags_sql(tags: Sequence[Tag]) -> str:
             cast(tag as {{{{ dbt.type_string() }}}}) as tag,
             cast(tag_value as {{{{ dbt.type_string() }}}}) as value,
             weight,
-            {{{{ business_midnight('first_set_on') }}}} as first_set_at,
-            {{{{ business_midnight('last_confirmed_on') }}}} as last_confirmed_at,
-            {{{{ business_midnight('expires_on') }}}} as expires_at,
+            {{{{ day_start('first_set_on') }}}} as first_set_at,
+            {{{{ day_start('last_confirmed_on') }}}} as last_confirmed_at,
+            {{{{ day_start('expires_on') }}}} as expires_at,
             evidence_count
         from set_tags
     )
@@ -503,7 +514,7 @@ def coverage_sql(tags: Sequence[Tag]) -> str:
     parts = []
     for tag in tags:
         column = value_column(tag.code)
-        is_set = column if tag.type is ValueType.BOOLEAN and tag.rule is not None else f"{column} is not null"
+        is_set = column if tag.type is ValueType.BOOLEAN else f"{column} is not null"
         known = known_column(tag.code)
         parts.append(
             f"""        select

@@ -1,0 +1,24 @@
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="delete+insert",
+        unique_key="as_of_date",
+        full_refresh=false,
+        on_schema_change="append_new_columns",
+        meta={"by_date": "as_of_date"},
+    )
+}}
+
+-- Built after the tables whose days it counts:
+-- depends_on: {{ ref('audience_history') }}
+-- depends_on: {{ ref('rfm_daily') }}
+with
+
+    final as (
+        select
+            cast({{ as_of() }} as date) as as_of_date,
+            cast({{ input_hash() }} as {{ dbt.type_string() }}) as input_hash
+    )
+
+select *
+from final
