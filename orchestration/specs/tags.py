@@ -159,6 +159,12 @@ class Tag:
         return f"value of {self.spec.column}"
 
     @property
+    def rule_hash(self) -> str:
+        """Changes when what sets the tag, or how long it holds, changes."""
+        content = f"{self.words}\n{self.spec.needs}\n{self.spec.validity_days}\n{self.spec.confirmed_by}"
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    @property
     def columns(self) -> set[str]:
         """Columns of the wide table that it reads."""
         rules = [self.rule] if self.rule is not None else [rule for _, rule in self.cases]
@@ -596,7 +602,7 @@ def definitions_csv(tags: Sequence[Tag]) -> str:
                 "description": " ".join(tag.spec.description.split()),
                 "value_type": tag.value_type,
                 "rule": tag.words,
-                "rule_hash": hashlib.sha256(tag.words.encode()).hexdigest()[:16],
+                "rule_hash": tag.rule_hash,
                 "source": "user_wide: " + ", ".join(sorted(tag.columns)),
                 "validity_days": "" if tag.spec.validity_days is None else str(tag.spec.validity_days),
                 "refresh": "daily",
