@@ -1,9 +1,9 @@
 -- Members are exactly today's candidates who are not left out, once each, entered inside the window.
 with
 
-    members as (select * from {{ ref('audience_members') }}),
+    members as (select * from {{ ref("audience_members") }}),
 
-    candidates as (select * from {{ ref('int_audiences__candidates') }} where is_member),
+    candidates as (select * from {{ ref("int_audiences__candidates") }} where is_member),
 
     final as (
         select
@@ -16,7 +16,7 @@ with
             members.user_id is null
             or candidates.user_id is null
             or members.entered_date > members.as_of_date
-            or members.entered_date < {{ add_days(as_of(), 1 - var('history_days')) }}
+            or members.entered_date < {{ add_days(as_of(), 1 - var("history_days")) }}
     )
 
 select *

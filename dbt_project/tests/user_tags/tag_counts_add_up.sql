@@ -1,14 +1,20 @@
--- Every tag is evaluated for every user, nobody is lost, and user_tags holds exactly the users for whom a tag is set.
+-- Every tag is evaluated for every user, nobody is lost, and user_tags holds exactly the users for whom a
+-- tag is set.
 with
 
-    coverage as (select * from {{ ref('tag_coverage') }}),
+    coverage as (select * from {{ ref("tag_coverage") }}),
 
-    users as (select count(*) as users_count from {{ ref('user_wide') }}),
+    users as (select count(*) as users_count from {{ ref("user_wide") }}),
 
-    set_tags as (select tag, count(*) as rows_count from {{ ref('user_tags') }} group by tag),
+    set_tags as (select tag, count(*) as rows_count from {{ ref("user_tags") }} group by tag),
 
     final as (
-        select coverage.tag, coverage.set_count, set_tags.rows_count, coverage.users_count, users.users_count as all_users
+        select
+            coverage.tag,
+            coverage.set_count,
+            set_tags.rows_count,
+            coverage.users_count,
+            users.users_count as all_users
         from coverage
         cross join users
         left join set_tags on coverage.tag = set_tags.tag

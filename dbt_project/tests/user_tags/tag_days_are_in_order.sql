@@ -1,7 +1,7 @@
 -- First set, last confirmed, expires: in this order, and a tag that is set has not expired.
 with
 
-    user_tags as (select * from {{ ref('user_tags') }}),
+    user_tags as (select * from {{ ref("user_tags") }}),
 
     final as (
         select user_id, tag

@@ -1,11 +1,11 @@
 -- A tag is in the catalogue and active; where its values are declared, it takes one of them.
 with
 
-    used as (select distinct tag, value from {{ ref('user_tags') }}),
+    used as (select distinct tag, value from {{ ref("user_tags") }}),
 
-    definitions as (select * from {{ ref('tag_definitions') }}),
+    definitions as (select * from {{ ref("tag_definitions") }}),
 
-    tag_values as (select * from {{ ref('tags') }}),
+    tag_values as (select * from {{ ref("tags") }}),
 
     final as (
         select used.tag, used.value

@@ -90,7 +90,7 @@ with
     audience__dormant_customers as (select user_id, suppressed_by, suppressed_by is null as is_member from audience__dormant_customers__met),
 
     audience__lookalike_seed__met as (
-        select users.user_id, cast(null as varchar) as suppressed_by, users.net_amount_365d
+        select users.user_id, case when false then '' end as suppressed_by, users.net_amount_365d
         from users
         where (users.rfm_cell = 'important_value' and users.orders_count_365d >= 2 and not coalesce(users.tag__returns_often, false))
     ),

@@ -1,6 +1,6 @@
 with
 
-    definitions as (select * from {{ ref('catalog_audience_definitions') }}),
+    definitions as (select * from {{ ref("catalog_audience_definitions") }}),
 
     final as (
         select

@@ -10,10 +10,11 @@
     )
 }}
 
--- The hook empties the day also when no audience has a member any more; then no new row would tell which day to replace.
+-- The hook empties the day also when no audience has a member any more; then no new row would tell which
+-- day to replace.
 with
 
-    candidates as (select * from {{ ref('int_audiences__candidates') }}),
+    candidates as (select * from {{ ref("int_audiences__candidates") }}),
 
     final as (
         select

@@ -2,18 +2,20 @@ with
 
     history as (
         select *
-        from {{ ref('audience_history') }}
-        where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }}
+        from {{ ref("audience_history") }}
+        where as_of_date between {{ add_days(as_of(), 1 - var("history_days")) }} and {{ as_of() }}
     ),
 
-    definitions as (select * from {{ ref('catalog_audience_definitions') }}),
+    definitions as (select * from {{ ref("catalog_audience_definitions") }}),
 
     numbered as (
         select
             audience,
             user_id,
             as_of_date,
-            row_number() over (partition by audience, user_id order by as_of_date desc nulls last) as day_number
+            row_number() over (
+                partition by audience, user_id order by as_of_date desc nulls last
+            ) as day_number
         from history
     ),
 
@@ -21,7 +23,7 @@ with
     runs as (
         select audience, user_id, min(as_of_date) as entered_date
         from numbered
-        where {{ days_between('as_of_date', as_of()) }} = day_number - 1
+        where {{ days_between("as_of_date", as_of()) }} = day_number - 1
         group by audience, user_id
     ),
 
@@ -33,7 +35,7 @@ with
             cast(runs.entered_date as date) as entered_date,
             cast(
                 coalesce(
-                    {{ hash_bucket('definitions.holdout_salt', 'runs.user_id') }}
+                    {{ hash_bucket("definitions.holdout_salt", "runs.user_id") }}
                     < cast(definitions.holdout_buckets as bigint),
                     false
                 ) as boolean

@@ -1,6 +1,6 @@
 with
 
-    definitions as (select * from {{ ref('catalog_tag_definitions') }}),
+    definitions as (select * from {{ ref("catalog_tag_definitions") }}),
 
     final as (
         select

@@ -1,6 +1,6 @@
 with
 
-    tag_values as (select * from {{ ref('catalog_tag_values') }}),
+    tag_values as (select * from {{ ref("catalog_tag_values") }}),
 
     final as (
         select
