@@ -27,7 +27,7 @@ from orchestration.publishing import cells, database, files
 from orchestration.publishing.database import Place, name
 from orchestration.publishing.publication import Publication, attached_publication
 from orchestration.publishing.xlsx import CellKind, SheetColumn, write_xlsx
-from orchestration.settings import Settings
+from orchestration.settings import Settings, load_settings
 
 ColumnKind = Literal["wide", "tag", "identifier"]
 FileFormat = Literal["csv", "xlsx", "parquet", "csv_machine"]
@@ -97,15 +97,27 @@ class ExportedFile:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What the folder holds now; `count` rows in the files, `holdout` members left out of them."""
+    """What the folder holds now: `rows` users listed in each file, `held_out` members left out of them."""
 
     audience: str
     as_of: dt.date
     folder: Path
-    count: int
-    holdout: int
+    rows: int
+    held_out: int
     files: tuple[ExportedFile, ...]
     unchanged: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON types."""
+        return {
+            "audience": self.audience,
+            "as_of": self.as_of.isoformat(),
+            "folder": str(self.folder),
+            "rows": self.rows,
+            "held_out": self.held_out,
+            "unchanged": self.unchanged,
+            "files": [{**vars(file), "path": str(file.path)} for file in self.files],
+        }
 
 
 @dataclass(frozen=True)
@@ -133,22 +145,23 @@ class _Field:
 
 def write_audience_files(
     home: Home,
-    settings: Settings,
     audience: AudienceExport,
     *,
     as_of: dt.date | None = None,
     formats: Sequence[FileFormat] | None = None,
+    settings: Settings | None = None,
 ) -> ExportResult:
     """Write the files of an audience from the published marts.
 
     `as_of`, when given, must be the published day. `formats` overrides those of the audience; formats that an
     earlier export of this day wrote are written again, so that the manifest covers all files of the folder.
-    Files that would get the same bytes are left untouched.
+    Files that would get the same bytes are left untouched. `settings` are those of the home by default.
 
     Raises UsageError for a name, column or format that does not exist, JingxiError when nothing fitting is
     published, PublishError when the files cannot be written.
     """
     wanted = _check(audience, formats)
+    settings = settings or load_settings(home)[0]
     with _open_pair(home, settings) as (session, publication):
         if as_of is not None and as_of != publication.as_of:
             raise JingxiError(
@@ -219,8 +232,8 @@ class _Export:
             audience=self.audience.name,
             as_of=self.publication.as_of,
             folder=self.folder,
-            count=counts["rows"],
-            holdout=counts["holdout"],
+            rows=counts["rows"],
+            held_out=counts["holdout"],
             files=tuple(
                 ExportedFile(self.folder / file["name"], file["format"], file["bytes"], file["sha256"])
                 for file in manifest["files"]
@@ -353,7 +366,7 @@ class _Export:
                 own = cells.sql_human_csv_text(own)
             elif field.kind == "timestamp":
                 own = f"strftime({own}, '%Y-%m-%d %H:%M:%S')"
-            expressions.append(f"{own} as c{position}")
+            expressions.append(own)
         header = ",".join(_csv_header(field.column.header) for field in self.fields)
         self._copy_csv(part, expressions, _BOM + header.encode() + b"\r\n", newline="\\r\\n")
         return {
@@ -458,6 +471,8 @@ class _Export:
 
     def _copy_csv(self, part: Path, expressions: Sequence[str], header: bytes, *, newline: str) -> None:
         """The engine writes the rows; the header goes in front of them as bytes."""
+        if len(expressions) == 1:  # An empty cell alone on its line would read as no record.
+            expressions = [f"coalesce(cast({expressions[0]} as varchar), '')"]
         body = self.work / "rows.csv"
         self.session.execute(
             f"copy (select {', '.join(expressions)} from rows order by position) to {database.text(str(body))} "

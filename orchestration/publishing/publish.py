@@ -12,10 +12,10 @@ by-date marts; every other mart stays as it was published.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import duckdb
 
@@ -23,11 +23,12 @@ from orchestration.errors import JingxiError, PublishError
 from orchestration.home import Home
 from orchestration.publishing import database, files
 from orchestration.publishing.database import Place, Table, name
-from orchestration.publishing.project import MARTS_SCHEMA, PRIVATE_SCHEMA, DeclaredMarts
 from orchestration.publishing.publication import PUBLICATION, Publication, read_publication, write_publication
 from orchestration.settings import Settings
 
 MANIFEST_FORMAT = 1
+MARTS_SCHEMA = "marts"
+PRIVATE_SCHEMA = "private"
 BUILD_FOLDER = "build.part"
 
 _WAREHOUSE = "warehouse"
@@ -50,12 +51,12 @@ class PublishedMart:
 
 @dataclass(frozen=True)
 class PublishResult:
-    """What readers see now."""
+    """What readers see now. `unchanged`: it was published before and no file was touched."""
 
-    status: Literal["published", "unchanged"]
     publication: Publication
+    unchanged: bool
     is_backfill: bool
-    marts: tuple[PublishedMart, ...]
+    files: tuple[PublishedMart, ...]
     removed_versions: tuple[str, ...] = ()
 
     @property
@@ -64,9 +65,57 @@ class PublishResult:
         return self.publication.version
 
     @property
-    def rows(self) -> dict[str, int]:
+    def as_of(self) -> dt.date:
+        """The day that the published marts describe; for a back-fill a later one than that of the run."""
+        return self.publication.as_of
+
+    @property
+    def marts(self) -> dict[str, int]:
         """Rows of each mart."""
-        return {mart.name: mart.rows for mart in self.marts}
+        return {mart.name: mart.rows for mart in self.files}
+
+
+def published_as(home: Home) -> tuple[dt.date, str] | None:
+    """Day and input hash of the published marts, None when nothing is published. Raises PublishError."""
+    publication = read_publication(home.marts)
+    return (publication.as_of, publication.input_hash) if publication else None
+
+
+def verify_published(home: Home) -> list[str]:
+    """What is wrong with the published files, one sentence each; empty when they are whole and of one version.
+
+    Files that are wrong are written anew by the next `publish`.
+    """
+    try:
+        marts, private = read_publication(home.marts), read_publication(home.private_marts)
+    except PublishError as error:
+        return [str(error)]
+    manifest = files.read_json(home.publication_manifest)
+    if marts is None:
+        return [f"{home.marts} is missing."]
+    problems = []
+    if private is None:
+        problems.append(f"{home.private_marts} is missing.")
+    elif private.version != marts.version:
+        problems.append(f"{home.private_marts} is of another version than {home.marts}.")
+    if manifest is None or manifest.get("version") != marts.version:
+        return [*problems, f"{home.publication_manifest} does not describe the version of {home.marts}."]
+    try:
+        parquet = [PublishedMart(**mart) for mart in manifest["marts"]]
+        sizes = {str(file["name"]): int(file["bytes"]) for file in manifest["files"]}
+    except (KeyError, TypeError, ValueError):
+        return [*problems, f"{home.publication_manifest} is not a manifest of published marts."]
+    problems += [
+        f"{file} does not have the size that the manifest gives."
+        for file in (home.marts, home.private_marts)
+        if file.exists() and file.stat().st_size != sizes.get(file.name)
+    ]
+    problems += [
+        f"{home.published / mart.parquet} is missing or damaged."
+        for mart in parquet
+        if not files.is_intact(home.published / mart.parquet, mart.bytes, mart.sha256)
+    ]
+    return problems
 
 
 def publish(
@@ -78,14 +127,15 @@ def publish(
     by_date: Mapping[str, str],
     now: dt.datetime | None = None,
     keep_versions: int | None = None,
-    declared: DeclaredMarts | None = None,
+    declared: Mapping[str, Collection[str]] | None = None,
     force: bool = False,
 ) -> PublishResult:
     """Publish the warehouse as built for `as_of`.
 
     `by_date` maps each by-date mart to its DATE column. `input_hash` stands for everything else the marts follow
     from (input, settings, project code): the same hash and day with intact files is left untouched unless
-    `force`. With `declared` exactly these tables are published, and a missing one is an error. `now` is aware.
+    `force`. With `declared` (names of tables of the schemas marts and private) exactly these are published, and a
+    missing one is an error. `now` is aware.
 
     By-date marts keep every day ever published: days that the warehouse no longer holds come from the published
     version. The rows of `as_of` always come from the warehouse, rows after the published day are left out.
@@ -120,7 +170,7 @@ class _Publisher:
         as_of: dt.date,
         input_hash: str,
         by_date: dict[str, str],
-        declared: DeclaredMarts | None,
+        declared: Mapping[str, Collection[str]] | None,
     ) -> None:
         self.home = home
         self.settings = settings
@@ -145,14 +195,14 @@ class _Publisher:
         if old is not None and self.is_backfill:
             self.published_day = old.as_of
             self._refuse_interrupted(old, old_private)
-        intact = self._intact(manifest, old, old_private)
+        intact = self._intact()
         if (
             not force
             and intact is not None
             and old is not None
             and (old.as_of, old.input_hash) == (self.as_of, self.input_hash)
         ):
-            return PublishResult("unchanged", old, False, intact)
+            return PublishResult(old, True, False, intact)
         if not self.home.warehouse.exists():
             raise PublishError(
                 f"There is no warehouse at {self.home.warehouse}: run `jingxi run` to build it."
@@ -178,7 +228,7 @@ class _Publisher:
                 and not force
                 and self._adds_nothing(session)
             ):
-                return PublishResult("unchanged", old, True, intact)
+                return PublishResult(old, True, True, intact)
             publication = Publication(
                 self._new_version(now, old, old_private, manifest),
                 self.published_day,
@@ -209,26 +259,12 @@ class _Publisher:
             if folder.name not in kept:
                 files.remove(folder)
 
-    def _intact(
-        self, manifest: dict[str, Any] | None, old: Publication | None, old_private: Publication | None
-    ) -> tuple[PublishedMart, ...] | None:
-        """The published marts when every published file is there and belongs to one version, else None."""
-        if manifest is None or old is None or old_private is None:
+    def _intact(self) -> tuple[PublishedMart, ...] | None:
+        """The published marts when every published file is whole and of one version, else None."""
+        if not self.home.marts.exists() or verify_published(self.home):
             return None
-        if {manifest.get("version"), old.version, old_private.version} != {old.version}:
-            return None
-        try:
-            marts = tuple(PublishedMart(**mart) for mart in manifest["marts"])
-            sizes = {str(file["name"]): int(file["bytes"]) for file in manifest["files"]}
-        except (KeyError, TypeError, ValueError):
-            return None
-        for file in (self.home.marts, self.home.private_marts):
-            if file.stat().st_size != sizes.get(file.name):
-                return None
-        published = self.home.published
-        if not all(files.is_intact(published / mart.parquet, mart.bytes, mart.sha256) for mart in marts):
-            return None
-        return marts
+        manifest = files.read_json(self.home.publication_manifest) or {}
+        return tuple(PublishedMart(**mart) for mart in manifest["marts"])
 
     def _sources(
         self, session: duckdb.DuckDBPyConnection, *, has_old: bool, has_private: bool
@@ -240,8 +276,10 @@ class _Publisher:
         }
         self._check(built)
         if self.declared is not None:
-            built["marts"] = {mart: built["marts"][mart] for mart in sorted(self.declared.marts)}
-            built["private"] = {table: built["private"][table] for table in sorted(self.declared.private)}
+            built = {
+                schema: {table: tables[table] for table in sorted(self.declared.get(schema, ()))}
+                for schema, tables in built.items()
+            }
         self.built = built
         self.old: dict[str, dict[str, Table]] = {
             "marts": database.tables(session, Place(_OLD["marts"], "main")) if has_old else {},
@@ -256,8 +294,11 @@ class _Publisher:
 
     def _check(self, built: dict[str, dict[str, Table]]) -> None:
         if self.declared is not None:
-            missing = sorted(self.declared.marts - built["marts"].keys())
-            missing += sorted(f"private.{table}" for table in self.declared.private - built["private"].keys())
+            missing = [
+                table if schema == MARTS_SCHEMA else f"{schema}.{table}"
+                for schema, tables in built.items()
+                for table in sorted(set(self.declared.get(schema, ())) - tables.keys())
+            ]
             if missing:
                 raise PublishError(
                     f"The warehouse does not hold {', '.join(missing)} as a table: "
@@ -430,7 +471,7 @@ class _Publisher:
         for version in removed:
             files.remove(self.parquet / version)
         files.flush_folder(published)
-        return PublishResult("published", publication, self.is_backfill, tuple(marts), tuple(removed))
+        return PublishResult(publication, False, self.is_backfill, tuple(marts), tuple(removed))
 
 
 def _wal(file: Path) -> Path:

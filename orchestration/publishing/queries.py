@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import duckdb
 
@@ -18,12 +17,10 @@ _BATCH_ROWS = 10_000
 _READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
-@dataclass(frozen=True)
-class QueryResult:
-    """Names and engine types of the columns, and all rows."""
+class QueryResult(NamedTuple):
+    """Names of the columns, and all rows."""
 
     columns: list[str]
-    types: list[str]
     rows: list[tuple[Any, ...]]
 
 
@@ -88,7 +85,7 @@ def query(home: Home, sql: str, *, memory_limit: str = "2GB") -> QueryResult:
     """Ask one question and return all of its rows. Raises as `open_query`."""
     with open_query(home, sql, memory_limit=memory_limit) as cursor:
         rows = [row for batch in cursor.batches() for row in batch]
-        return QueryResult(cursor.columns, cursor.types, rows)
+        return QueryResult(cursor.columns, rows)
 
 
 def write_csv(home: Home, sql: str, handle: TextIO, *, memory_limit: str = "2GB") -> int:

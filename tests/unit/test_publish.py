@@ -17,9 +17,8 @@ import pytest
 from orchestration.errors import PublishError
 from orchestration.home import Home
 from orchestration.publishing.guard import find_raw_identifiers
-from orchestration.publishing.project import DeclaredMarts, declared_marts
 from orchestration.publishing.publication import read_publication
-from orchestration.publishing.publish import PublishResult, publish
+from orchestration.publishing.publish import PublishResult, publish, published_as, verify_published
 from orchestration.settings import Settings
 
 NOW = dt.datetime(2026, 7, 1, 2, 0, tzinfo=dt.UTC)
@@ -102,8 +101,9 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
 def test_publishes_marts_private_parquet_and_manifest(home: Home) -> None:
     build(home)
     result = put(home)
-    assert result.status == "published"
-    assert result.rows == {"odd(name": 0, "publication": 1, "rfm_daily": 1, "user_wide": 3}
+    assert not result.unchanged
+    assert result.marts == {"odd(name": 0, "publication": 1, "rfm_daily": 1, "user_wide": 3}
+    assert published_as(home) == (result.as_of, "h1") == (DAY, "h1")
     row = (result.version, DAY, "h1", NOW.replace(tzinfo=None))
     assert read(home.marts, "from publication") == [row]
     assert read(home.private_marts, "from publication") == [row]
@@ -171,8 +171,8 @@ def test_same_input_and_day_leaves_every_file_untouched(home: Home) -> None:
     first = put(home)
     before = snapshot(home.published)
     again = put(home, now=NOW + dt.timedelta(hours=1))
-    assert (again.status, again.version) == ("unchanged", first.version)
-    assert again.marts == first.marts
+    assert (again.unchanged, again.version) == (True, first.version)
+    assert again.files == first.files
     assert snapshot(home.published) == before
 
 
@@ -181,16 +181,18 @@ def test_damaged_publication_is_made_again(home: Home, damage: str) -> None:
     build(home)
     first = put(home)
     victim = {
-        "parquet": home.published / first.marts[0].parquet,
+        "parquet": home.published / first.files[0].parquet,
         "private": home.private_marts,
         "manifest": home.publication_manifest,
         "marts": home.marts,
     }[damage]
+    assert verify_published(home) == []
     victim.unlink()
+    assert [str(victim) in problem for problem in verify_published(home)] == [True]
     again = put(home)
-    assert again.status == "published"
+    assert not again.unchanged
     assert again.version > first.version
-    assert put(home).status == "unchanged"
+    assert put(home).unchanged
 
 
 def test_parquet_bytes_follow_from_the_rows_only(home: Home, tmp_path: Path) -> None:
@@ -203,7 +205,7 @@ def test_parquet_bytes_follow_from_the_rows_only(home: Home, tmp_path: Path) -> 
             "create or replace table shuffled as from marts.user_wide order by hash(user_id); "
             "delete from marts.user_wide; insert into marts.user_wide from shuffled"
         )
-    mine = {mart.name: mart.sha256 for mart in put(home).marts}
+    mine = {mart.name: mart.sha256 for mart in put(home).files}
     theirs = {
         mart.name: mart.sha256
         for mart in publish(
@@ -213,7 +215,7 @@ def test_parquet_bytes_follow_from_the_rows_only(home: Home, tmp_path: Path) -> 
             input_hash="h1",
             by_date=BY_DATE,
             now=NOW + dt.timedelta(days=1),
-        ).marts
+        ).files
     }
     assert mine.pop("publication") != theirs.pop("publication")
     assert mine == theirs
@@ -238,7 +240,7 @@ def test_old_parquet_versions_and_leftovers_are_removed(home: Home) -> None:
     (home.published / "build.part" / "marts.duckdb").write_text("half")
     (home.published / "manifest.json.part").write_text("{")
     (home.published / "marts.duckdb.wal").write_bytes(b"stale")
-    assert put(home, input_hash="h2").status == "unchanged"
+    assert put(home, input_hash="h2").unchanged
     assert {path.name for path in folder.iterdir()} == {results[1].version, results[2].version}
     assert {path.name for path in home.published.iterdir()} == {
         "marts.duckdb",
@@ -271,17 +273,17 @@ def test_earlier_day_fills_by_date_marts_and_moves_nothing_back(home: Home) -> N
     put(home, D3, "h3")
     build(home, users=1, days={D1: "d1", D3: "rebuilt"}, marker="old")
     result = put(home, D1, "h1")
-    assert (result.status, result.is_backfill) == ("published", True)
+    assert (result.unchanged, result.is_backfill) == (False, True)
     assert (result.publication.as_of, result.publication.input_hash) == (D3, "h3")
     assert daily(home) == {D1: "d1", D3: "d3"}
     assert read(home.marts, "select count(*), min(styles[1]) from user_wide") == [(3, "new")]
     build(home, users=1, days={D1: "d1 again", D2: "d2"})
-    assert put(home, D1, "h1b").status == "published"
+    assert not put(home, D1, "h1b").unchanged
     assert daily(home) == {D1: "d1 again", D2: "d2", D3: "d3"}
     before = snapshot(home.published)
-    assert put(home, D1, "h1c").status == "unchanged"
+    assert put(home, D1, "h1c").unchanged
     assert snapshot(home.published) == before
-    assert put(home, D3, "h3").status == "unchanged"
+    assert put(home, D3, "h3").unchanged
 
 
 def test_earlier_day_with_no_rows_now_takes_its_rows_away(home: Home) -> None:
@@ -326,7 +328,7 @@ def test_new_column_of_a_by_date_mart_is_null_for_days_known_only_from_before(ho
 def test_missing_declared_mart_is_refused(home: Home) -> None:
     build(home)
     first = put(home)
-    declared = DeclaredMarts(frozenset({"user_wide", "leads", "rfm_daily"}), frozenset({"user_identifiers"}))
+    declared = {"marts": ["user_wide", "leads", "rfm_daily"], "private": ["user_identifiers"]}
     with pytest.raises(PublishError, match="does not hold leads as a table"):
         put(home, input_hash="h2", declared=declared)
     assert read_publication(home.marts) == first.publication
@@ -334,35 +336,8 @@ def test_missing_declared_mart_is_refused(home: Home) -> None:
 
 def test_undeclared_tables_of_the_warehouse_stay_private(home: Home) -> None:
     build(home)
-    declared = DeclaredMarts(frozenset({"user_wide", "rfm_daily"}), frozenset({"user_identifiers"}))
-    assert set(put(home, declared=declared).rows) == {"user_wide", "rfm_daily", "publication"}
-
-
-def test_declared_marts_come_from_the_manifest(tmp_path: Path) -> None:
-    def node(name: str, schema: str, **config: object) -> dict[str, object]:
-        return {
-            "resource_type": "model",
-            "name": name,
-            "schema": schema,
-            "config": {"materialized": "table", **config},
-        }
-
-    nodes = {
-        "a": node("user_wide", "marts"),
-        "b": node("rfm_daily", "marts", meta={"by_date": "as_of_date"}),
-        "c": node("user_identifiers", "private"),
-        "d": node("stg_raw__orders", "staging"),
-        "e": node("helper", "marts", materialized="ephemeral"),
-        "f": {"resource_type": "test", "name": "t", "schema": "marts"},
-    }
-    file = tmp_path / "manifest.json"
-    file.write_text(json.dumps({"nodes": nodes}))
-    declared = declared_marts(file)
-    assert declared.marts == {"user_wide", "rfm_daily"}
-    assert declared.private == {"user_identifiers"}
-    assert declared.by_date == {"rfm_daily": "as_of_date"}
-    with pytest.raises(PublishError, match="not dbt's manifest"):
-        declared_marts(tmp_path / "none.json")
+    declared = {"marts": ["user_wide", "rfm_daily"], "private": ["user_identifiers"]}
+    assert set(put(home, declared=declared).marts) == {"user_wide", "rfm_daily", "publication"}
 
 
 def test_no_warehouse_and_empty_warehouse_are_refused(home: Home) -> None:
@@ -420,7 +395,7 @@ def test_private_of_another_day_blocks_filling_an_earlier_one(home: Home, tmp_pa
     build(home, days={D1: "d1"})
     with pytest.raises(PublishError, match="--as-of 2026-06-30"):
         put(home, D1, "h1")
-    assert put(home, D3, "h3").status == "published"
+    assert not put(home, D3, "h3").unchanged
 
 
 def test_full_disk_leaves_the_old_version(home: Home) -> None:
@@ -455,7 +430,7 @@ def test_full_disk_leaves_the_old_version(home: Home) -> None:
     assert "The version published before stays" in done.stdout
     assert snapshot(home.published) == before
     assert read_publication(home.marts) == first.publication
-    assert put(home, input_hash="h2").rows["user_wide"] == 200_000
+    assert put(home, input_hash="h2").marts["user_wide"] == 200_000
 
 
 def test_raw_identifiers_in_marts_are_found(home: Home) -> None:
