@@ -1,7 +1,5 @@
 """Landing files and the raw zone."""
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The dbt project as assets: models as assets, dbt tests as asset checks."""
 
-from __future__ import annotations
-
 import datetime as dt
 import json
 import os
@@ -16,7 +14,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtC
 from orchestration.assets.landing import OWNERS
 from orchestration.errors import BuildError
 from orchestration.home import Home
-from orchestration.publishing.publish import published_as
+from orchestration.publishing.publication import read_publication
 from orchestration.resources.workspace import WarehouseDbt, Workspace
 from orchestration.settings import Settings
 from orchestration.warehouse.project import (
@@ -128,8 +126,12 @@ def warehouse_assets(manifest: Path, partitions: dg.PartitionsDefinition[str]) -
         as_of = dt.date.fromisoformat(context.partition_key)
         ensure_manifest(home, settings)
         wanted = input_hash(home, settings, as_of)
-        published = published_as(home)
-        if published == (as_of, wanted) and not config.full_refresh:
+        published = read_publication(home.marts)
+        if (
+            published
+            and (published.as_of, published.input_hash) == (as_of, wanted)
+            and not config.full_refresh
+        ):
             context.log.info(f"Nothing new for {as_of}: the published marts stand as they are.")
             for name in context.op_execution_context.selected_output_names:
                 if name in _model_outputs(context):
@@ -182,5 +184,5 @@ def _with_row_counts(context: dg.AssetExecutionContext, call: DbtCliInvocation, 
             raise failure
         raise BuildError(
             f"{len(reasons)} of the warehouse's models and tests failed; published marts are unchanged; "
-            f"the whole log is {home.logs / 'dbt.log'}.\n" + "\n".join(reasons[:20])
+            f"the whole log is {home.dbt_target / 'dbt.log'}.\n" + "\n".join(reasons[:20])
         ) from failure

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import os
+import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -23,7 +26,8 @@ app = typer.Typer(
     add_completion=False,
     epilog="Every error is one sentence; add --debug for the traceback.",
 )
-console = Console()
+# Named, so that what a person is told still reaches the terminal while the job's own output goes to a log.
+console = Console(file=sys.stdout)
 
 HomeOption = Annotated[
     Path,
@@ -37,6 +41,14 @@ SetOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 DEFAULT_HOME = Path(".jingxi")
+
+
+class Format(StrEnum):
+    """File formats of an export."""
+
+    CSV = "csv"
+    XLSX = "xlsx"
+    PARQUET = "parquet"
 
 
 def _home(path: Path) -> Home:
@@ -138,23 +150,20 @@ def sql(
     as_json: JsonOption = False,
 ) -> None:
     """Ask the published marts; nothing can be changed."""
-    import csv as csv_module
-    import sys
-
     from orchestration.publishing.queries import query as ask
+    from orchestration.publishing.queries import write_csv
 
-    columns, rows = ask(_home(home), query)
     if csv:
-        writer = csv_module.writer(sys.stdout)
-        writer.writerow(columns)
-        writer.writerows(rows)
-    elif as_json:
-        _print_json([dict(zip(columns, row, strict=True)) for row in rows])
-    else:
-        table = Table(*columns)
-        for row in rows:
-            table.add_row(*("" if value is None else str(value) for value in row))
-        console.print(table)
+        write_csv(_home(home), query, sys.stdout)
+        return
+    result = ask(_home(home), query)
+    if as_json:
+        _print_json([dict(zip(result.columns, row, strict=True)) for row in result.rows])
+        return
+    table = Table(*result.columns)
+    for row in result.rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    console.print(table)
 
 
 @app.command("compile")
@@ -164,16 +173,15 @@ def compile_(
     ] = False,
 ) -> None:
     """Turn the specs into SQL, catalogues and exposures."""
-    from orchestration.specs.compiler import check_compiled, write_compiled
+    from orchestration.specs.compiler import compile_project
 
+    files = compile_project(check_only=check)
+    if check and files:
+        raise JingxiError(f"Stale: {', '.join(files)}. Run `jingxi compile`.")
     if check:
-        stale = check_compiled()
-        if stale:
-            raise JingxiError(f"Stale: {', '.join(stale)}. Run `jingxi compile`.")
         console.print("Every generated file is up to date.")
-        return
-    changed = write_compiled()
-    console.print("\n".join(f"wrote {file}" for file in changed) or "Nothing to write.")
+    else:
+        console.print("\n".join(f"wrote {file}" for file in files) or "Nothing to write.")
 
 
 @app.command()
@@ -197,34 +205,29 @@ def export(
     audience: Annotated[str, typer.Argument(help="Declared audience.")],
     home: HomeOption = DEFAULT_HOME,
     format_: Annotated[
-        list[Literal["csv", "xlsx", "parquet"]] | None,
+        list[Format] | None,
         typer.Option("--format", help="csv, xlsx or parquet; may be repeated. Default: as declared."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write an audience's files again from the published marts."""
+    from orchestration.exports import declared_export
     from orchestration.lock import RunLock
     from orchestration.publishing.audience_files import write_audience_files
-    from orchestration.publishing.exports import declared_export
-    from orchestration.publishing.publish import published_as
 
     target = _home(home)
     declared = declared_export(audience)
-    published = published_as(target)
-    if published is None:
-        raise UsageError(f"Nothing is published in {target.path} yet. Run `jingxi run` first.")
+    settings, _ = load_settings(target)
     with RunLock(target).hold(
         f"jingxi export {audience}", on_wait=lambda who: console.print(f"Waiting for {who}.")
     ):
-        result = write_audience_files(
-            target, declared, as_of=published[0], formats=tuple(format_) if format_ else None
-        )
+        result = write_audience_files(target, settings, declared, formats=[format.value for format in format_] if format_ else None)
     if as_json:
-        _print_json(result.to_dict())
+        _print_json(dataclasses.asdict(result))
         return
-    console.print(f"{result.rows:,} users, {result.held_out:,} held out, in {result.folder}")
-    for file in sorted(result.folder.iterdir()):
-        console.print(f"  {file}")
+    console.print(f"{result.count:,} users, {result.holdout:,} held out, as of {result.as_of}:")
+    for file in result.files:
+        console.print(f"  {file.path}", soft_wrap=True)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
 import os
@@ -164,7 +165,13 @@ def _execute(
     )
     job = definitions.get_job_def(MAIN_JOB)
     run_id = str(uuid.uuid4())
-    with dg.DagsterInstance.from_config(str(order.home.dagster)) as instance:
+    # dagster-dbt reports its own calls; what a person wants to know is said by the assets.
+    logging.getLogger("dagster.builtin").setLevel(logging.WARNING)
+    with (
+        dg.DagsterInstance.from_config(str(order.home.dagster)) as instance,
+        (order.home.logs / "run.log").open("a", encoding="utf-8") as log,
+        contextlib.redirect_stdout(log),
+    ):
         instance.add_event_listener(run_id, _listener(say))
         result = job.execute_in_process(
             instance=instance,
@@ -180,8 +187,8 @@ def _execute(
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
         )
-        if not result.success:
-            raise JingxiError(_reason(result))
+    if not result.success:
+        raise _failure(result)
     return result
 
 
@@ -197,7 +204,7 @@ def _listener(say: Any) -> Any:
     def on_event(entry: dg.EventLogEntry) -> None:
         event = entry.dagster_event
         if event is None:
-            if int(entry.level) >= logging.INFO:
+            if logging.INFO <= int(entry.level) < logging.ERROR:
                 say(f"  {entry.user_message}")
         elif event.event_type_value == "STEP_START" and event.step_key in titles:
             say(f"[bold]{titles[event.step_key]}[/bold]")
@@ -205,16 +212,24 @@ def _listener(say: Any) -> Any:
     return on_event
 
 
-def _reason(result: dg.ExecuteInProcessResult) -> str:
-    """The sentence of the error that ended the run."""
+def _failure(result: dg.ExecuteInProcessResult) -> JingxiError:
+    """The error that ended the run, as it was raised: Dagster keeps errors as text."""
+    kinds = {kind.__name__: kind for kind in (JingxiError, *_kinds_of(JingxiError))}
+    deepest = "The run failed; `jingxi dev` shows its log."
     for event in result.all_events:
-        if event.event_type_value in ("STEP_FAILURE", "PIPELINE_FAILURE", "RUN_FAILURE"):
-            error = getattr(event.event_specific_data, "error", None)
-            while error and error.cause:
-                error = error.cause
-            if error:
-                return str(error.message).split(": ", 1)[-1].strip()
-    return "The run failed; `jingxi dev` shows its log."
+        error = getattr(event.event_specific_data, "error", None)
+        while error:
+            deepest = f"{error.cls_name}: {error.message.split(': ', 1)[-1].strip()}"
+            if error.cls_name in kinds:
+                failure = JingxiError(error.message.split(": ", 1)[-1].strip())
+                failure.exit_status = kinds[error.cls_name].exit_status
+                return failure
+            error = error.cause
+    return JingxiError(deepest)
+
+
+def _kinds_of(kind: type[JingxiError]) -> list[type[JingxiError]]:
+    return [found for child in kind.__subclasses__() for found in (child, *_kinds_of(child))]
 
 
 def _gather(summary: RunSummary, result: dg.ExecuteInProcessResult, home: Home) -> None:
@@ -234,6 +249,7 @@ def _gather(summary: RunSummary, result: dg.ExecuteInProcessResult, home: Home) 
         elif path == ["landing"]:
             summary.explained = dict(metadata.get("explained", {}))
         elif path == ["published"]:
+            summary.marts = dict(metadata.pop("marts"))
             summary.published = metadata
         elif path[0] == "audience_files":
             summary.audiences[path[-1]] = metadata
