@@ -130,16 +130,21 @@ def simulate(
         raise UsageError(f"{out} is not empty. Name a new folder with --out.")
     with console.status("Simulating") as status:
         result = simulate_brand(
-            out, users=users, days=days, seed=seed, on_progress=lambda text: status.update(str(text))
+            out,
+            users=users,
+            days=days,
+            seed=seed,
+            on_progress=lambda done, of: status.update(f"Simulating {done} of {of}"),
         )
     if as_json:
-        _print_json(result.to_dict())
+        _print_json(dataclasses.asdict(result))
         return
     table = Table("table", "rows", title=f"{users:,} persons, {days} days, in {out}", title_justify="left")
     table.columns[1].justify = "right"
     for name, rows in result.rows.items():
         table.add_row(name, f"{rows:,}")
     console.print(table)
+    console.print(f"{result.files:,} files; what was planted lies in {result.truth}", soft_wrap=True)
 
 
 @app.command()
@@ -221,7 +226,9 @@ def export(
     with RunLock(target).hold(
         f"jingxi export {audience}", on_wait=lambda who: console.print(f"Waiting for {who}.")
     ):
-        result = write_audience_files(target, settings, declared, formats=[format.value for format in format_] if format_ else None)
+        result = write_audience_files(
+            target, settings, declared, formats=[format.value for format in format_] if format_ else None
+        )
     if as_json:
         _print_json(dataclasses.asdict(result))
         return

@@ -74,7 +74,9 @@ def _bring_sample(home: Home, on_progress: Callable[[str], object] | None) -> No
         return
     aside = home.temp / "sample"
     shutil.rmtree(aside, ignore_errors=True)
-    simulate(aside, users=SAMPLE_USERS, days=SAMPLE_DAYS, end=SAMPLE_AS_OF, on_progress=on_progress)
+    if on_progress:
+        on_progress(f"Simulating a beauty brand: {SAMPLE_USERS:,} persons, {SAMPLE_DAYS} days")
+    simulate(aside, users=SAMPLE_USERS, days=SAMPLE_DAYS, end=SAMPLE_AS_OF)
     shutil.rmtree(home.landing, ignore_errors=True)
     aside.rename(home.landing)
     done.write_text(json.dumps({"users": SAMPLE_USERS, "days": SAMPLE_DAYS}) + "\n")
