@@ -53,8 +53,8 @@ from orchestration.ingestion.datasets.spec import (
 )
 from orchestration.settings import Settings
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+Progress = Callable[[str], object]
+"""Called with what is being done, in a few words."""
 
 _ENGINE_VERSION = 1  # raise it when the same adapter and files give other landing files
 _MAX_LINE_BYTES = 16 << 20
@@ -100,6 +100,15 @@ class DatasetResult:
     report: DatasetReport
     written: tuple[Path, ...]
     unchanged: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """What became of every record, as JSON types: {"inputs": {input: {what became of them: records}}, …}."""
+        return {
+            **self.report.to_dict(),
+            "source": str(self.source),
+            "landing files written": len(self.written),
+            "days unchanged": self.unchanged,
+        }
 
 
 @dataclass(frozen=True)
@@ -161,7 +170,7 @@ def prepare(
     in `<home>/state`, says for every input what became of every record. Raises UsageError when files are missing or
     the adapter is wrong, IntakeError when a file cannot be read; landing files are then as before.
     """
-    progress = on_progress or (lambda _what, _done, _total: None)
+    progress = on_progress or (lambda _what: None)
     root = find_source(spec, source)
     home.create()
     state_file = home.state / f"dataset_{spec.name}.json"
@@ -282,8 +291,8 @@ def _make(
     """Parquet files of the stale units, not yet landed, by unit and output."""
     spec, connection = work.spec, work.connection
     days = {unit for unit in stale if unit != _WHOLE}
-    for done, (name, declared) in enumerate(spec.inputs.items()):
-        work.progress(f"reading {name}", done, len(spec.inputs))
+    for name, declared in spec.inputs.items():
+        work.progress(f"reading {name}: {len(files[name]):,} files")
         wanted = [f for f in files[name] if f.day is None or f.day.isoformat() in days]
         _load(work, name, declared, wanted)
     _check_malformed_share(work)
@@ -305,16 +314,16 @@ def _make(
         _count(work, name)
     made: dict[str, dict[str, _Made]] = {unit: {} for unit in stale}
     at_once = [table for table in spec.tables if _ARRIVED_ON in outputs[table]]
-    for done, table in enumerate(at_once):
-        work.progress("writing landing files", done, len(at_once))
+    for table in at_once:
+        work.progress(f"writing {table}")
         for unit, output, result in _write_at_once(work, table, outputs[table], stale):
             made[unit][output] = result
     for done, unit in enumerate(stale):
-        work.progress("writing landing files", done, len(stale))
+        if len(at_once) < len(spec.tables):
+            work.progress(f"writing tables: {done:,} of {len(stale):,}")
         for table in spec.tables:
             for output, day in _outputs(work, table, unit) if table not in at_once else ():
                 made[unit][output] = _write(work, table, outputs[table], day, f"{unit}-{table}-{day}.parquet")
-    work.progress("writing landing files", len(stale), len(stale))
     return made
 
 
@@ -381,7 +390,7 @@ def _read(
     else:
         # One JSON object a line: read as text, so that a broken line is one malformed record.
         fields = ", ".join(
-            f"json_extract_string(line, {_text('$.' + json.dumps(c))}) as {_name(c)}"
+            f"json_extract_string(case when json_valid(line) then line end, {_text('$.' + json.dumps(c))}) as {_name(c)}"
             for c in declared.columns
         )
         relation = (
@@ -633,6 +642,9 @@ def _count(work: _Work, name: str) -> None:
     ).fetchall():
         line = record + work.header_lines[name, file]
         work.counts[name, str(key)].places.append(Place(file=file, line=line, reason=reason))
+    for (counted, _), counts in work.counts.items():
+        if counted == name and counts.malformed:
+            counts.places = sorted(counts.places, key=lambda p: (p.file, p.line))[:MALFORMED_SHOWN]
 
 
 # ---------------------------------------------------------------- tables

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -77,15 +78,36 @@ class DatasetReport(_Model):
     tables: dict[str, int]
     files_not_read: list[str] = []
 
+    def to_dict(self, language: str = "en") -> dict[str, Any]:
+        """The report as JSON types. Of each input the first count is all its records, the others add up to it."""
+        return {
+            "dataset": self.dataset,
+            "title": self.title,
+            "inputs": {
+                name: {
+                    "records": counts.records,
+                    **{f"left out: {self._why(name, r, language)}": n for r, n in counts.excluded.items()},
+                    **{f"malformed: {reason}": n for reason, n in counts.malformed.items()},
+                    **{f"to {', '.join(tables.split('+'))}": n for tables, n in counts.mapped.items()},
+                }
+                for name, counts in self.inputs.items()
+            },
+            "files": {name: counts.files for name, counts in self.inputs.items()},
+            "malformed": [place.model_dump() for counts in self.inputs.values() for place in counts.places],
+            "tables": self.tables,
+            "files not read": self.files_not_read,
+        }
+
+    def _why(self, name: str, reason: str, language: str) -> str:
+        text = self.reasons[name].get(reason)
+        return f"{getattr(text, language)} ({reason})" if text else reason
+
     def lines(self, language: str = "en") -> list[str]:
         """The report as text: one equation per input, then rows per table. language: en or zh."""
         text = []
         for name, counts in self.inputs.items():
             parts = [
-                *(
-                    f"{n:,} {getattr(self.reasons[name][reason], language)} ({reason})"
-                    for reason, n in counts.excluded.items()
-                ),
+                *(f"{n:,} {self._why(name, reason, language)}" for reason, n in counts.excluded.items()),
                 *(f"{n:,} malformed: {reason}" for reason, n in counts.malformed.items()),
                 *(f"{n:,} → {', '.join(tables.split('+'))}" for tables, n in counts.mapped.items()),
             ]

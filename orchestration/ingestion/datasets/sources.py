@@ -127,7 +127,9 @@ def layout(declared: InputSpec, path: Path) -> Layout:
         ) from error
     text = text.lstrip("\r\n")[:_FIRST_RECORD]
     candidates = [declared.delimiter] if declared.delimiter else list(_DELIMITERS)
-    rows = {d: next(csv.reader(io.StringIO(text), delimiter=d), []) for d in candidates} if text.strip() else {}
+    rows = (
+        {d: next(csv.reader(io.StringIO(text), delimiter=d), []) for d in candidates} if text.strip() else {}
+    )
     required = {name for name, column in declared.columns.items() if not column.may_be_missing}
     best, row, header = candidates[0], list[str](), list[str]()
     for delimiter, fields in rows.items():

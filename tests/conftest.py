@@ -1,0 +1,18 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data sets and oracles beside the project (or in JINGXI_SHARED_DATA); the test is skipped without them."""
+    named = os.environ.get("JINGXI_SHARED_DATA")
+    folder = Path(named) if named else Path(__file__).parents[1] / ".." / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real data sets are not beside the project")
+    return folder.resolve()
