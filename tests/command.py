@@ -30,7 +30,11 @@ class Outcome:
 
 def environment(**more: str) -> dict[str, str]:
     """This process's environment without settings that a developer may have exported."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("JINGXI_", "DAGSTER_", "DBT_"))}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("JINGXI_", "DAGSTER_", "DBT_"))
+    }
     clean.pop("PYTHONDONTWRITEBYTECODE", None)
     return {**clean, "COLUMNS": "160", "NO_COLOR": "1", **more}
 

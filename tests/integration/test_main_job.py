@@ -45,7 +45,9 @@ def test_everything_is_published(small_home: Path) -> None:
 
 
 def test_readers_may_name_the_catalogue(small_home: Path) -> None:
-    assert ask(small_home, "select count(*) from marts.user_wide") == ask(small_home, "select count(*) from user_wide")
+    assert ask(small_home, "select count(*) from marts.user_wide") == ask(
+        small_home, "select count(*) from user_wide"
+    )
 
 
 def test_a_second_run_changes_nothing(small_home: Path) -> None:
@@ -105,7 +107,9 @@ def test_the_warehouse_can_be_rebuilt_from_raw(small_home: Path, tmp_path: Path)
         (["--set", "rfm.frequency=weekly"], 2, ["rfm.frequency"]),
     ],
 )
-def test_wrong_use_is_one_sentence(small_home: Path, arguments: list[str], status: int, words: list[str]) -> None:
+def test_wrong_use_is_one_sentence(
+    small_home: Path, arguments: list[str], status: int, words: list[str]
+) -> None:
     before = _manifest(small_home)
     outcome = jingxi("run", "--home", small_home, *arguments, status=status)
     for word in words:
@@ -154,7 +158,9 @@ def test_published_files_hold_no_raw_identifier(small_home: Path) -> None:
     with duckdb.connect() as connection:
         connection.execute(f"attach '{small_home}/published/marts.duckdb' as marts (read_only)")
         connection.execute(f"attach '{small_home}/published/private.duckdb' as private (read_only)")
-        identifiers = "select id from private.main.user_identifiers where id_type in ('phone', 'email', 'unionid')"
+        identifiers = (
+            "select id from private.main.user_identifiers where id_type in ('phone', 'email', 'unionid')"
+        )
         assert connection.execute(f"select count(*) > 0 from ({identifiers})").fetchall() == [(True,)]
         columns = connection.execute(
             "select table_name, column_name from duckdb_columns() "

