@@ -263,14 +263,32 @@ def read_audiences(project: Project, tags: Mapping[str, Tag]) -> tuple[dict[str,
             audiences[audience.name] = audience
     ordered, cycle = in_order(audiences)
     if cycle:
-        first = audiences[cycle[0]]
-        problems.append(
-            first.document.problem(
-                ("who",),
-                f"audiences name each other in a circle: {' → '.join(cycle)}; remove one of these conditions.",
-            )
-        )
+        problems.append(circle(audiences[cycle[0]], cycle))
     return {name: audiences[name] for name in ordered}, problems
+
+
+def circle(first: Audience, cycle: Sequence[str]) -> Problem:
+    """The problem of a circle, at the condition of its first audience that names the second one."""
+    document = first.document
+    found = [
+        location
+        for field in ("who", "suppress")
+        for location in _mentions(document.data.get(field), cycle[1], (field,))
+    ]
+    text = f"audiences name each other in a circle: {' → '.join(cycle)}; remove one of these conditions."
+    return document.problem(found[0] if found else ("who",), text)
+
+
+def _mentions(raw: object, audience: str, at: Location) -> list[Location]:
+    if isinstance(raw, dict):
+        here = [(*at, "audience")] if raw.get("audience") == audience else []
+        return [
+            *here,
+            *(found for key, value in raw.items() for found in _mentions(value, audience, (*at, key))),
+        ]
+    if isinstance(raw, tuple):
+        return [found for i, value in enumerate(raw) for found in _mentions(value, audience, (*at, i))]
+    return []
 
 
 def in_order(audiences: Mapping[str, Audience]) -> tuple[list[str], list[str]]:

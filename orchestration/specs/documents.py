@@ -302,7 +302,7 @@ def validate(document: Document, model: type[Model]) -> Model:
 
 
 def _problem(document: Document, found: dict[str, Any]) -> Problem:
-    location: Location = found["loc"]
+    location: Location = tuple(part for part in found["loc"] if part != "[key]")
     context = found.get("ctx") or {}
     kind = found["type"]
     field = _field_name(location)

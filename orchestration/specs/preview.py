@@ -24,6 +24,7 @@ from orchestration.specs.audiences import (
     BUCKETS,
     Audience,
     audience_cte,
+    circle,
     cte,
     in_order,
     read_audience,
@@ -129,13 +130,7 @@ def preview_audience(audience: str, home: Home, *, dbt_dir: Path = DBT_PROJECT_D
         every = every | {read.name: read}
         cycle = in_order(every)[1]
         if cycle:
-            raise SpecError(
-                [
-                    read.document.problem(
-                        ("who",), f"audiences name each other in a circle: {' → '.join(cycle)}."
-                    )
-                ]
-            )
+            raise SpecError([circle(every[cycle[0]], cycle)])
         audience = read.name
     if audience not in every:
         raise UsageError(f"There is no audience {shown(audience)}; {nearest(audience, sorted(every))}")

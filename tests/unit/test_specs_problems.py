@@ -1,0 +1,385 @@
+"""What is wrong in a spec is said in one sentence with file and line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from orchestration.specs.catalog import Column, ValueType
+from orchestration.specs.documents import MAX_FILE_BYTES, SpecError
+from orchestration.specs.loader import load_project
+
+COLUMNS = {
+    column.name: column
+    for column in (
+        Column("user_id", ValueType.TEXT, "varchar", ""),
+        Column("orders_count", ValueType.NUMBER, "bigint", ""),
+        Column("net_amount", ValueType.NUMBER, "decimal(18,4)", ""),
+        Column("city", ValueType.TEXT, "varchar", ""),
+        Column("rfm_cell", ValueType.TEXT, "varchar", "", ("important_value", "important_keep", "no_order")),
+        Column("is_contact", ValueType.BOOLEAN, "boolean", ""),
+        Column("last_order_date", ValueType.DATE, "date", ""),
+        Column("last_cart_at", ValueType.MOMENT, "timestamp", ""),
+    )
+}
+
+AUDIENCE = """\
+audience: spring
+title: {zh: 春, en: Spring}
+owner: crm
+description: A test.
+who:
+  all:
+    - {column: orders_count, gte: 2}
+    - not: {tag: big}
+suppress:
+  blocked: {column: is_contact, eq: false}
+limit: 10
+rank_by:
+  - {column: net_amount}
+holdout: {percent: 10}
+export:
+  columns: [city]
+  tags: [level]
+  identifiers: [phone]
+expires_on: 2026-12-31
+"""
+
+FAMILY = """\
+family: money
+title: {zh: 钱, en: Money}
+category: consumption
+owner: crm
+tags:
+  - tag: big
+    title: {zh: 大, en: Big}
+    description: Spent much.
+    when: {column: net_amount, gte: 100}
+  - tag: level
+    title: {zh: 级, en: Level}
+    description: How much.
+    cases:
+      - {value: high, title: {zh: 高, en: High}, when: {column: net_amount, gte: 100}}
+      - {value: low, title: {zh: 低, en: Low}, when: {column: net_amount, gt: 0}}
+    confirmed_by: last_order_date
+    validity_days: 30
+  - tag: idea
+    title: {zh: 想, en: Idea}
+    description: Not yet computed.
+    when: {column: city, eq: x}
+    status: draft
+"""
+
+
+@pytest.fixture
+def dbt_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "dbt_project"
+    for kind, name, text in (("audiences", "spring", AUDIENCE), ("tags", "money", FAMILY)):
+        file = folder / "specs" / kind / f"{name}.yml"
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    return folder
+
+
+def refusal(dbt_dir: Path) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        load_project(dbt_dir, columns=COLUMNS)
+    assert caught.value.exit_status == 2
+    assert "\n".join(map(str, caught.value.problems)) == str(caught.value)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_the_untouched_specs_are_fine(dbt_dir: Path) -> None:
+    project = load_project(dbt_dir, columns=COLUMNS)
+    assert {kind: len(entries) for kind, entries in project.loaded.items() if entries} == {
+        "tags": 1,
+        "audiences": 1,
+    }
+
+
+AUDIENCE_MISTAKES = {
+    "unknown column": (
+        "column: orders_count",
+        "column: order_count",
+        7,
+        "there is no column 'order_count' in user_wide; did you mean 'orders_count'?",
+    ),
+    "unknown operator": ("gte: 2", "gt_e: 2", 7, "there is no operator 'gt_e'; did you mean"),
+    "text for a number": (
+        "gte: 2",
+        'gte: "2"',
+        7,
+        "column orders_count is a number, so '2' cannot be compared with it; write a number without quotes.",
+    ),
+    "order on text": (
+        "{column: orders_count, gte: 2}",
+        "{column: city, gte: 2}",
+        7,
+        "gte does not work on column city, which is text; allowed: eq, ne, in, is_null.",
+    ),
+    "number for text": (
+        "{column: orders_count, gte: 2}",
+        "{column: city, eq: 571}",
+        7,
+        "in quotes if it looks like a number",
+    ),
+    "value that never occurs": (
+        "{column: orders_count, gte: 2}",
+        "{column: rfm_cell, eq: important_valeu}",
+        7,
+        "column rfm_cell is never 'important_valeu'; did you mean 'important_value'?",
+    ),
+    "boolean with yes": (
+        "eq: false",
+        "eq: no",
+        10,
+        "column is_contact is true or false, so 'no' cannot be compared with it",
+    ),
+    "date that is none": (
+        "{column: orders_count, gte: 2}",
+        "{column: last_order_date, gte: 2026-02-30}",
+        7,
+        "'2026-02-30' is no day; write YYYY-MM-DD.",
+    ),
+    "moment": (
+        "{column: orders_count, gte: 2}",
+        "{column: last_cart_at, gte: 2026-02-01}",
+        7,
+        "gte does not work on column last_cart_at, which is a moment (compare a day",
+    ),
+    "reversed range": ("gte: 2", "between: [5, 2]", 7, "between 5 and 2 holds for nobody"),
+    "half a range": ("gte: 2", "between: [5]", 7, "between needs two values"),
+    "empty list": ("gte: 2", "in: []", 7, "in needs a list with at least one value"),
+    "same value twice": ("gte: 2", "in: [2, 3, 2]", 7, "2 is listed twice."),
+    "two operators": ("gte: 2", "gte: 2, lt: 5", 7, "one condition has one operator"),
+    "no operator": (", gte: 2", "", 7, "column orders_count needs an operator"),
+    "within days of a number": (
+        "gte: 2",
+        "within_days: 7",
+        7,
+        "within_days does not work on column orders_count",
+    ),
+    "null": ("gte: 2", "gte: ~", 7, "so empty cannot be compared with it"),
+    "unknown tag": ("{tag: big}", "{tag: bigg}", 8, "there is no active tag 'bigg'; did you mean 'big'?"),
+    "draft tag": ("{tag: big}", "{tag: idea}", 8, "there is no active tag 'idea'"),
+    "operator on a yes/no tag": ("{tag: big}", "{tag: big, eq: true}", 8, "tag big is either set or not"),
+    "value a tag never has": (
+        "{tag: big}",
+        "{tag: level, eq: hihg}",
+        8,
+        "tag level is never 'hihg'; did you mean 'high'?",
+    ),
+    "unknown audience": (
+        "{tag: big}",
+        "{audience: sprint}",
+        8,
+        "there is no audience 'sprint'; did you mean 'spring'?",
+    ),
+    "itself": (
+        "{tag: big}",
+        "{audience: spring}",
+        8,
+        "audiences name each other in a circle: spring → spring",
+    ),
+    "unknown condition": (
+        "{tag: big}",
+        "{colum: x}",
+        8,
+        "there is no condition 'colum'; did you mean 'column'?",
+    ),
+    "no condition": ("{tag: big}", "big", 8, "'big' is no condition"),
+    "sql": ("{tag: big}", "{sql: 1=1}", 8, "there is no condition 'sql'"),
+    "all beside another": ("  all:", "  tag: big\n  all:", 6, "'tag' cannot stand beside 'all'"),
+    "unknown field": ("owner: crm", "ownr: crm", 3, "there is no field 'ownr'; did you mean 'owner'?"),
+    "missing field": ("owner: crm\n", "", 1, "owner is missing."),
+    "missing label": ("en: Spring", "", 2, "title.en is missing."),
+    "empty label": ("en: Spring", 'en: " "', 2, "title.en: must be one line of 1 to 80 characters."),
+    "number for a label": ("en: Spring", "en: 5", 2, "title.en must be text; put it in quotes."),
+    "unknown field in a part": (
+        "holdout: {percent: 10}",
+        "holdout: {share: 10}",
+        14,
+        "there is no field 'share'; allowed: percent, salt.",
+    ),
+    "holdout too large": ("percent: 10", "percent: 60", 14, "percent must be above 0 and at most 50"),
+    "limit without ranking": ("rank_by:\n  - {column: net_amount}\n", "", 1, "a limit needs rank_by"),
+    "limit of nothing": ("limit: 10", "limit: 0", 11, "limit must be at least 1."),
+    "rank by text": (
+        "- {column: net_amount}",
+        "- {column: city}",
+        13,
+        "users cannot be ranked by city, which is text",
+    ),
+    "rank by nothing known": (
+        "- {column: net_amount}",
+        "- {column: net_amuont}",
+        13,
+        "did you mean 'net_amount'?",
+    ),
+    "unknown exported column": ("[city]", "[citi]", 16, "there is no column 'citi'; did you mean 'city'?"),
+    "unknown exported tag": (
+        "[level]",
+        "[levle]",
+        17,
+        "there is no active tag 'levle'; did you mean 'level'?",
+    ),
+    "unknown identifier": ("[phone]", "[fone]", 18, "cannot be 'fone'; did you mean 'phone'?"),
+    "not a list": ("[phone]", "phone", 18, "export.identifiers must be a list"),
+    "no day": ("2026-12-31", "next year", 19, "expires_on: 'next year' is no day; write YYYY-MM-DD."),
+    "bad name": ("audience: spring", "audience: Spring-1", 1, "'Spring-1' is no name"),
+    "path as a name": ("audience: spring", "audience: ../../etc/x", 1, "'../../etc/x' is no name"),
+    "other name than the file": (
+        "audience: spring",
+        "audience: summer",
+        1,
+        "declares 'summer'; name the file summer.yml",
+    ),
+    "bad reason": ("blocked:", "Blocked now:", 10, "is no name"),
+}
+
+
+@pytest.mark.parametrize("mistake", AUDIENCE_MISTAKES)
+def test_a_mistake_in_an_audience_is_explained(dbt_dir: Path, mistake: str) -> None:
+    old, new, line, sentence = AUDIENCE_MISTAKES[mistake]
+    assert AUDIENCE.count(old) == 1
+    (dbt_dir / "specs/audiences/spring.yml").write_text(AUDIENCE.replace(old, new))
+    found = refusal(dbt_dir)
+    assert len(found) == 1
+    assert found[0].startswith(f"dbt_project/specs/audiences/spring.yml:{line}: ")
+    assert sentence in found[0]
+    assert found[0].endswith((".", "?"))
+
+
+TAG_MISTAKES = {
+    "two rules": ("    when: {column: net_amount, gte: 100}\n  - tag: level", "    when: {column: net_amount, gte: 100}\n    column: city\n  - tag: level", 6, "tag big needs exactly one of when (a condition), cases (values in order), column (a column's value); given: when and column."),
+    "no rule": ("    when: {column: net_amount, gte: 100}\n  - tag: level", "  - tag: level", 6, "given: none."),
+    "same tag twice": ("tag: idea", "tag: big", 18, "tag 'big' is already declared in dbt_project/specs/tags/money.yml:6."),
+    "same value twice": ("value: low", "value: high", 15, "value 'high' is listed twice."),
+    "unreachable value": ("gt: 0", "gte: 100", 15, "value low can never be reached"),
+    "missing label of a value": ("title: {zh: 低, en: Low}, ", "", 15, "title is missing."),
+    "unknown category": ("category: consumption", "category: consumtion", 3, "category cannot be 'consumtion'; did you mean 'consumption'?"),
+    "tag in a tag": ("{column: city, eq: x}", "{tag: big}", 21, "a tag cannot be named here"),
+    "audience in a tag": ("{column: city, eq: x}", "{audience: spring}", 21, "an audience cannot be named here"),
+    "confirmed by a number": ("confirmed_by: last_order_date", "confirmed_by: net_amount", 16, "confirmed_by needs a date column; net_amount is number."),
+    "validity of nothing": ("    confirmed_by: last_order_date\n", "", 16, "validity_days needs confirmed_by"),
+    "validity of text": ("validity_days: 30", "validity_days: month", 17, "validity_days must be a whole number."),
+    "boolean column": ("    when: {column: city, eq: x}\n", "    column: is_contact\n", 21, "(for true or false write when)"),
+    "unknown column to take": ("    when: {column: city, eq: x}\n", "    column: citty\n", 21, "did you mean 'city'?"),
+    "values without labels": ("    when: {column: city, eq: x}\n", "    column: rfm_cell\n    values: [{value: no_order, title: {zh: 无, en: none}}]\n", 22, "column rfm_cell can be 'important_value', which has no label here."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", TAG_MISTAKES)
+def test_a_mistake_in_a_tag_is_explained(dbt_dir: Path, mistake: str) -> None:
+    old, new, line, sentence = TAG_MISTAKES[mistake]
+    assert FAMILY.count(old) == 1
+    (dbt_dir / "specs/tags/money.yml").write_text(FAMILY.replace(old, new))
+    found = refusal(dbt_dir)
+    assert any(
+        text.startswith(f"dbt_project/specs/tags/money.yml:{line}: ") and sentence in text for text in found
+    ), found
+
+
+def nested(depth: int) -> str:
+    return "audience: spring\nwho: " + "{not: " * depth + "{tag: big}" + "}" * depth + "\n"
+
+
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+HOSTILE = {
+    "bomb": (BOMB.encode(), 1, "anchors (&) and aliases (*) are not allowed"),
+    "python object": (
+        b"audience: !!python/object/apply:os.system [ls]\n",
+        1,
+        "YAML tags (!) are not allowed",
+    ),
+    "tag": (b"audience: !!str spring\n", 1, "YAML tags (!) are not allowed"),
+    "merge key": (b"audience: spring\n<<: {owner: crm}\n", 2, "there is no field '<<'"),
+    "10 000 nested conditions": (nested(10_000).encode(), 2, "is nested deeper than 40 levels."),
+    "10 000 nested lists": (b"audience: " + b"[" * 10_000, 1, "is nested deeper than 40 levels."),
+    "10 000 conditions": (
+        AUDIENCE.replace("{tag: big}", "{any: [" + "{tag: big}, " * 10_000 + "]}").encode(),
+        8,
+        "at most 200 conditions",
+    ),
+    "large": (b"# " + b"x" * MAX_FILE_BYTES, 1, "at most 256 KiB"),
+    "repeated key": (b"audience: spring\naudience: spring\n", 2, "'audience' is given twice"),
+    "repeated operator": (AUDIENCE.replace("gte: 2", "gte: 2, gte: 3").encode(), 7, "'gte' is given twice"),
+    "two documents": (AUDIENCE.encode() + b"---\n" + AUDIENCE.encode(), 20, "a file holds one spec"),
+    "template": (
+        AUDIENCE.replace("A test.", "'{{ env_var(\"HOME\") }}'").encode(),
+        4,
+        "specs are no templates",
+    ),
+    "template block": (AUDIENCE.replace("A test.", "'{% do x %}'").encode(), 4, "specs are no templates"),
+    "control character": (AUDIENCE.replace("A test.", '"a\\0b"').encode(), 4, "cannot be seen"),
+    "turned text": (AUDIENCE.replace("A test.", '"a\\u202eb"').encode(), 4, "cannot be seen"),
+    "raw control character": (AUDIENCE.replace("A test.", "a\x01b").encode(), 1, "is not valid YAML"),
+    "not UTF-8": ("audience: spring\ntitle: 春\n".encode("gb18030"), 2, "is not UTF-8"),
+    "broken YAML": (b"audience: spring\nwho: [\n", 3, "is not valid YAML"),
+    "tabs": (b"audience: spring\nwho:\n\tall: []\n", 3, "is not valid YAML"),
+    "empty": (b"", 1, "must hold fields and values"),
+    "a list": (b"- audience\n", 1, "must hold fields and values"),
+    "list as a key": (b"? [a, b]\n: x\n", 1, "must be a plain word"),
+    "long number": (
+        AUDIENCE.replace("gte: 2", "gte: 123456789012345678").encode(),
+        7,
+        "put an identifier in quotes",
+    ),
+    "long text": (AUDIENCE.replace("A test.", "x" * 3000).encode(), 4, "at most 2000 characters"),
+}
+
+
+@pytest.mark.parametrize("attack", HOSTILE)
+def test_a_hostile_file_is_refused(dbt_dir: Path, attack: str) -> None:
+    content, line, sentence = HOSTILE[attack]
+    (dbt_dir / "specs/audiences/spring.yml").write_bytes(content)
+    found = refusal(dbt_dir)
+    assert any(
+        re.match(rf"dbt_project/specs/audiences/spring\.yml:{line}: ", text) and sentence in text
+        for text in found
+    ), found
+
+
+def test_links_are_not_followed(dbt_dir: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.yml"
+    outside.write_text("audience: outside\n")
+    (dbt_dir / "specs/audiences/outside.yml").symlink_to(outside)
+    load_project(dbt_dir, columns=COLUMNS)
+
+
+def test_a_circle_of_audiences_is_named(dbt_dir: Path) -> None:
+    for name, other in (("a", "b"), ("b", "c"), ("c", "a")):
+        text = AUDIENCE.replace("audience: spring", f"audience: {name}").replace(
+            "{tag: big}", f"{{audience: {other}}}"
+        )
+        (dbt_dir / f"specs/audiences/{name}.yml").write_text(text)
+    (found,) = refusal(dbt_dir)
+    assert "audiences name each other in a circle: a → b → c → a" in found
+
+
+def test_all_problems_are_told_at_once(dbt_dir: Path) -> None:
+    (dbt_dir / "specs/audiences/spring.yml").write_text(
+        AUDIENCE.replace("owner: crm", "owner: ''").replace("limit: 10", "limit: ten")
+    )
+    (dbt_dir / "specs/tags/money.yml").write_text(FAMILY.replace("owner: crm", "owner: 5"))
+    assert len(refusal(dbt_dir)) == 3
+
+
+def test_numbers_and_texts_are_read_as_written(dbt_dir: Path) -> None:
+    from orchestration.specs.documents import read_document
+
+    file = dbt_dir / "x.yml"
+    file.write_text(
+        'a: [007, 1_000, 1e3, 0x1f, yes, 12:30, 2026-01-31, .inf, "5", 5, -2.50, true, ~, =1+1]\n'
+    )
+    from decimal import Decimal
+
+    assert read_document(file, "x.yml").data["a"] == (
+        *("007", "1_000", "1e3", "0x1f", "yes", "12:30", "2026-01-31", ".inf", "5"),
+        *(5, Decimal("-2.50"), True, None, "=1+1"),
+    )
