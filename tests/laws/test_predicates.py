@@ -162,15 +162,14 @@ def session(users: list[dict[str, Any]]) -> duckdb.DuckDBPyConnection:
             day date, moment timestamp, tag__set_or_not boolean, tag__level varchar);
         create or replace table others (user_id integer);
     """)
-    for user_id, user in enumerate(users):
-        values = {"user_id": user_id} | user
-        is_other = values.pop("is_other")
-        names = ", ".join(values)
-        connection.execute(
-            f"insert into users ({names}) values ({', '.join('?' * len(values))})", list(values.values())
-        )
-        if is_other:
-            connection.execute("insert into others values (?)", [user_id])
+    columns = [name for name in users[0] if name != "is_other"]
+    connection.executemany(
+        f"insert into users (user_id, {', '.join(columns)}) values ({', '.join('?' * (len(columns) + 1))})",
+        [[user_id, *(user[name] for name in columns)] for user_id, user in enumerate(users)],
+    )
+    others = [[user_id] for user_id, user in enumerate(users) if user["is_other"]]
+    if others:
+        connection.executemany("insert into others values (?)", others)
     return connection
 
 
@@ -179,7 +178,7 @@ def meaning(predicate: Predicate, user: dict[str, Any]) -> bool:
     return holds(predicate, user, tags, AUDIENCES if user["is_other"] else (), AS_OF)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(raw=conditions, users=st.lists(rows, min_size=1, max_size=12))
 def test_sql_is_the_meaning(raw: dict[str, Any], users: list[dict[str, Any]]) -> None:
     predicate = typed(raw)
