@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.home import DBT_PROJECT_DIR
-from orchestration.specs import audiences, tags
+from orchestration.specs import audiences, funnel_kind, tags
 from orchestration.specs.audiences import Audience
 from orchestration.specs.catalog import Column, read_columns
 from orchestration.specs.documents import Problem, SpecError, read_document, shown, spec_files, validate
@@ -16,7 +16,7 @@ from orchestration.specs.kinds import Kind, Loaded, Project
 from orchestration.specs.tags import Tag
 
 # Every kind of spec, in the order in which they are checked and compiled. Plug a new kind in here.
-KINDS: tuple[Kind[Any], ...] = (tags.KIND, audiences.KIND)
+KINDS: tuple[Kind[Any], ...] = (tags.KIND, audiences.KIND, funnel_kind.KIND)
 
 
 def load_project(dbt_dir: Path = DBT_PROJECT_DIR, *, columns: Mapping[str, Column] | None = None) -> Project:

@@ -10,7 +10,7 @@ from orchestration.specs.kinds import Kind
 from orchestration.specs.predicates import OPERATORS
 
 _CONDITION = "#/$defs/Condition"
-_PREDICATE_FIELDS = ("when", "who")
+_PREDICATE_FIELDS = ("when", "who", "where")
 
 
 def schemas(kinds: Sequence[Kind[Any]]) -> dict[str, str]:
