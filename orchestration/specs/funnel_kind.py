@@ -49,7 +49,9 @@ def read_funnels(project: Project) -> tuple[list[Funnel], list[Problem]]:
         for window in funnel.windows:
             other = taken.setdefault(window.funnel, loaded.document.file)
             if other != loaded.document.file:
-                problems.append(loaded.document.problem(("name",), f"{window.funnel} is a funnel of {other} already."))
+                problems.append(
+                    loaded.document.problem(("name",), f"{window.funnel} is a funnel of {other} already.")
+                )
         funnels.append(funnel)
     return funnels, problems
 
@@ -69,7 +71,9 @@ def funnel_files(funnels: Sequence[Funnel]) -> dict[str, str]:
     header = model_header(_SOURCE)
     files = {f"{_FOLDER}/{EVENTS_MODEL}.sql": header + events_sql(funnels)} if funnels else {}
     for funnel in funnels:
-        files[f"{_FOLDER}/{model_name(funnel)}.sql"] = model_header(f"{_SOURCE}/{funnel.name}.yml") + entries_sql(funnel)
+        files[f"{_FOLDER}/{model_name(funnel)}.sql"] = model_header(
+            f"{_SOURCE}/{funnel.name}.yml"
+        ) + entries_sql(funnel)
     files[f"{_FOLDER}/int_funnels__entries.sql"] = header + _entries(funnels)
     files[f"{_FOLDER}/int_funnels__periods.sql"] = header + _periods(funnels)
     files[f"{_FOLDER}/_funnels__models.yml"] = yaml_header(_SOURCE) + _descriptions(funnels)
@@ -84,10 +88,16 @@ def _entries(funnels: Sequence[Funnel]) -> str:
     for funnel in funnels:
         at_steps = {number for number, breakdown in enumerate(funnel.breakdowns, 1) if breakdown.step}
         columns = ["funnel", "user_id", "correlation_value", "entry_date"]
-        columns.append("entry_date as attempt_date" if funnel.spec.entry == "per_day" else "cast(null as date) as attempt_date")
+        columns.append(
+            "entry_date as attempt_date"
+            if funnel.spec.entry == "per_day"
+            else "cast(null as date) as attempt_date"
+        )
         columns += ["entered_at", "completed_at", "level", "is_mature"]
         columns += [
-            f"step_{step}_seconds" if step <= len(funnel.steps) else f"cast(null as double) as step_{step}_seconds"
+            f"step_{step}_seconds"
+            if step <= len(funnel.steps)
+            else f"cast(null as double) as step_{step}_seconds"
             for step in range(2, MAX_STEPS + 1)
         ]
         columns += [
@@ -95,16 +105,25 @@ def _entries(funnels: Sequence[Funnel]) -> str:
             for number in range(1, MAX_BREAKDOWNS + 1)
         ]
         listed = ",\n            ".join(columns)
-        parts.append(f"        select\n            {listed}\n        from {{{{ ref('{model_name(funnel)}') }}}}\n")
+        parts.append(
+            f"        select\n            {listed}\n        from {{{{ ref('{model_name(funnel)}') }}}}\n"
+        )
     if not parts:
         nothing = ",\n            ".join(f"cast(null as {kind}) as {name}" for name, kind in _entry_types())
         parts = [f"        select\n            {nothing}\n        where false\n"]
     union = "        union all\n".join(parts)
-    return "{{ config(materialized='view') }}\n" + f"with\n    final as (\n{union}    )\nselect *\nfrom final\n"
+    return (
+        "{{ config(materialized='view') }}\n" + f"with\n    final as (\n{union}    )\nselect *\nfrom final\n"
+    )
 
 
 def _entry_types() -> list[tuple[str, str]]:
-    types = {"entry_date": "date", "attempt_date": "date", "entered_at": "timestamp", "completed_at": "timestamp"}
+    types = {
+        "entry_date": "date",
+        "attempt_date": "date",
+        "entered_at": "timestamp",
+        "completed_at": "timestamp",
+    }
     types |= {"level": "integer", "is_mature": "boolean"}
     columns = [(name, types.get(name, "varchar")) for name, _ in _FIXED_COLUMNS]
     columns += [(f"step_{step}_seconds", "double") for step in range(2, MAX_STEPS + 1)]
@@ -129,13 +148,28 @@ def _periods(funnels: Sequence[Funnel]) -> str:
         for period in funnel.spec.period
     ]
     body = _values(rows, ("funnel", "period"))
-    return "{{ config(materialized='ephemeral') }}\n" + f"with\n    final as (\n{body}    )\nselect *\nfrom final\n"
+    return (
+        "{{ config(materialized='ephemeral') }}\n"
+        + f"with\n    final as (\n{body}    )\nselect *\nfrom final\n"
+    )
 
 
 def _steps(funnels: Sequence[Funnel]) -> str:
-    columns = (
-        "funnel step step_name step_zh step_en title_zh title_en owner description order_mode window_seconds hold_constant entry"
-    ).split()
+    columns = [
+        "funnel",
+        "step",
+        "step_name",
+        "step_zh",
+        "step_en",
+        "title_zh",
+        "title_en",
+        "owner",
+        "description",
+        "order_mode",
+        "window_seconds",
+        "hold_constant",
+        "entry",
+    ]
     rows = []
     for funnel in funnels:
         spec = funnel.spec
@@ -146,11 +180,16 @@ def _steps(funnels: Sequence[Funnel]) -> str:
                 rows.append(
                     [literal(window.funnel), str(step.position)]
                     + [literal(text) for text in (step.name, step.label_zh, step.label_en, *texts)]
-                    + [seconds, literal(spec.hold_constant) if spec.hold_constant else "cast(null as varchar)"]
+                    + [
+                        seconds,
+                        literal(spec.hold_constant) if spec.hold_constant else "cast(null as varchar)",
+                    ]
                     + [literal(spec.entry)]
                 )
     types = {"step": "integer", "window_seconds": "bigint"}
-    casts = ",\n            ".join(f"cast({column} as {types.get(column, 'varchar')}) as {column}" for column in columns)
+    casts = ",\n            ".join(
+        f"cast({column} as {types.get(column, 'varchar')}) as {column}" for column in columns
+    )
     return (
         f"with\n    declared_steps as (\n{_values(rows, columns)}    ),\n"
         f"    final as (\n        select\n            {casts}\n        from declared_steps\n    )\nselect *\nfrom final\n"
@@ -164,7 +203,9 @@ def _splits(funnels: Sequence[Funnel]) -> str:
         for number, breakdown in enumerate(funnel.breakdowns, 1):
             key = (breakdown.name, breakdown.column, breakdown.step, number if breakdown.step else 0)
             by_breakdown.setdefault(key, []).extend(window.funnel for window in funnel.windows)
-    parts = ["    select entries.*, 'all' as breakdown, 'all' as breakdown_value\n    from {{ entries }} as entries\n"]
+    parts = [
+        "    select entries.*, 'all' as breakdown, 'all' as breakdown_value\n    from {{ entries }} as entries\n"
+    ]
     for (name, column, step, number), names in by_breakdown.items():
         value = _split_value(Breakdown(name, column, step), number)
         listed = ", ".join(literal(funnel) for funnel in names)
@@ -188,7 +229,11 @@ def _split_value(breakdown: Breakdown, number: int) -> str:
     if breakdown.step is None:
         return f"coalesce(cast(users.{breakdown.column} as varchar), 'unknown')"
     value = f"coalesce(entries.breakdown_{number}, 'unknown')"
-    return value if breakdown.step == 1 else f"case when entries.level < {breakdown.step} then 'not_reached' else {value} end"
+    return (
+        value
+        if breakdown.step == 1
+        else f"case when entries.level < {breakdown.step} then 'not_reached' else {value} end"
+    )
 
 
 def _descriptions(funnels: Sequence[Funnel]) -> str:
@@ -219,7 +264,10 @@ def _descriptions(funnels: Sequence[Funnel]) -> str:
         unit = "" if funnel.entry_unit == "all" else f" and {funnel.entry_unit} of entry"
         columns = [column for column in _FIXED_COLUMNS if column[0] != "attempt_date"]
         columns += [
-            (f"step_{step.position}_seconds", f"Seconds from {funnel.steps[step.position - 2].name} to {step.name}")
+            (
+                f"step_{step.position}_seconds",
+                f"Seconds from {funnel.steps[step.position - 2].name} to {step.name}",
+            )
             for step in funnel.steps[1:]
         ]
         columns += [
@@ -233,9 +281,19 @@ def _descriptions(funnels: Sequence[Funnel]) -> str:
             columns,
         )
     columns = [*_FIXED_COLUMNS]
-    columns += [(f"step_{step}_seconds", f"Seconds from step {step - 1} to step {step}") for step in range(2, MAX_STEPS + 1)]
-    columns += [(f"breakdown_{n}", f"Value of the funnel's breakdown number {n}") for n in range(1, MAX_BREAKDOWNS + 1)]
-    model("int_funnels__entries", "One row per funnel, user, value held constant and entry_date: the best entry.", columns)
+    columns += [
+        (f"step_{step}_seconds", f"Seconds from step {step - 1} to step {step}")
+        for step in range(2, MAX_STEPS + 1)
+    ]
+    columns += [
+        (f"breakdown_{n}", f"Value of the funnel's breakdown number {n}")
+        for n in range(1, MAX_BREAKDOWNS + 1)
+    ]
+    model(
+        "int_funnels__entries",
+        "One row per funnel, user, value held constant and entry_date: the best entry.",
+        columns,
+    )
     model(
         "int_funnels__periods",
         "One row per funnel and period that its metrics have.",

@@ -57,7 +57,8 @@ def entries_sql(funnel: Funnel) -> str:
     metrics need no periods), entered_at, completed_at (when its level was reached), level, is_mature,
     step_<k>_seconds (from the step before, null when not reached), breakdown_<n>.
     """
-    ctes = [_events(funnel), *_keyed(funnel)]
+    users = _Cte("users", "select user_id, user_key\nfrom {{ ref('int_identity__users') }}")
+    ctes = [users, _events(funnel), *_keyed(funnel)]
     if funnel.streams:
         windowed = "".join(_cte(cte) for cte in _windowed(funnel))
         head = "".join(_cte(cte) for cte in ctes)
@@ -82,7 +83,9 @@ def events_sql(funnels: Sequence[Funnel]) -> str:
     where = ""
     if all(activities is not None for activities in named):
         listed = sorted(set().union(*(activities or set() for activities in named)))
-        where = f"\n        where activities.activity in {_texts(listed)}" if listed else "\n        where false"
+        where = (
+            f"\n        where activities.activity in {_texts(listed)}" if listed else "\n        where false"
+        )
     more = "".join(f",\n            activities.{column}" for column in columns)
     return f"""with
     activities as (select * from {{{{ ref('int_activity') }}}}),
@@ -131,11 +134,15 @@ def _events(funnel: Funnel) -> _Cte:
         lines.append(f"{constant} as correlation_value")
     lines += [f"{column} as step_{column}" for column in _step_breakdown_columns(funnel)]
     lines += [f"{_match(step.match)} as is_step_{step.position}" for step in funnel.steps]
-    lines += [f"{_match(exclusion.match)} as is_excluded_{n}" for n, exclusion in enumerate(funnel.exclusions, 1)]
+    lines += [
+        f"{_match(exclusion.match)} as is_excluded_{n}" for n, exclusion in enumerate(funnel.exclusions, 1)
+    ]
     conditions = [f"activity in {_texts(sorted(funnel.activities))}"] if funnel.activities is not None else []
     conditions += [f"{constant} is not null"] if constant else []
     where = f"\nwhere {' and '.join(conditions)}" if conditions else ""
-    return _Cte("events", "select\n    " + ",\n    ".join(lines) + f"\nfrom {{{{ ref('{EVENTS_MODEL}') }}}}{where}")
+    return _Cte(
+        "events", "select\n    " + ",\n    ".join(lines) + f"\nfrom {{{{ ref('{EVENTS_MODEL}') }}}}{where}"
+    )
 
 
 def _keyed(funnel: Funnel) -> list[_Cte]:
@@ -154,7 +161,8 @@ def _keyed(funnel: Funnel) -> list[_Cte]:
     keyed = _Cte(
         "keyed",
         "select events.*, pairs.pair_key\nfrom events\ninner join pairs\n"
-        "    on events.user_key = pairs.user_key and events.correlation_value = pairs.correlation_value" + useful,
+        "    on events.user_key = pairs.user_key and events.correlation_value = pairs.correlation_value"
+        + useful,
     )
     return [distinct, pairs, keyed]
 
@@ -179,9 +187,7 @@ def _streamed(funnel: Funnel) -> list[_Cte]:
 
     def call(condition: str, packing: str) -> str:
         strict = str(funnel.spec.strict_increase).lower()
-        return (
-            f"{{{{ funnel_stream('steps', '{condition}', {count}, {strict}, '{funnel.entry_unit}', '{packing}') }}}}"
-        )
+        return f"{{{{ funnel_stream('steps', '{condition}', {count}, {strict}, '{funnel.entry_unit}', '{packing}') }}}}"
 
     timelines = _Cte(
         "timelines",
@@ -227,7 +233,9 @@ def _grouped(funnel: Funnel) -> _Cte:
         f"max(case when is_excluded_{number} then 1 else 0 end) as is_excluded_{number}"
         for number in range(1, len(funnel.exclusions) + 1)
     ]
-    return _Cte("moments", "select\n    " + ",\n    ".join(lines) + "\nfrom keyed\ngroup by pair_key, occurred_us")
+    return _Cte(
+        "moments", "select\n    " + ",\n    ".join(lines) + "\nfrom keyed\ngroup by pair_key, occurred_us"
+    )
 
 
 def _doable(funnel: Funnel, done: int, until: int) -> str | None:
@@ -309,7 +317,9 @@ def _ordered(funnel: Funnel) -> list[_Cte]:
             f"min({_earliest(funnel, done, step)}) {over} as next_{done}_{step}"
             for step in range(done + 1, len(funnel.steps) + 1)
         ]
-        ctes.append(_Cte(f"after_{done}", "select\n    *,\n    " + ",\n    ".join(columns) + f"\nfrom {relation}"))
+        ctes.append(
+            _Cte(f"after_{done}", "select\n    *,\n    " + ",\n    ".join(columns) + f"\nfrom {relation}")
+        )
         relation = f"after_{done}"
     return [*ctes, _final_moments(funnel, relation, several=bool(funnel.exclusions))]
 
@@ -327,7 +337,9 @@ def _strict(funnel: Funnel) -> list[_Cte]:
             f"lead({_earliest(funnel, done, step)}) over (partition by pair_key order by occurred_us) as next_{done}_{step}"
             for step in range(done + 1, len(funnel.steps) + 1)
         ]
-        ctes.append(_Cte(f"after_{done}", "select\n    *,\n    " + ",\n    ".join(columns) + f"\nfrom {relation}"))
+        ctes.append(
+            _Cte(f"after_{done}", "select\n    *,\n    " + ",\n    ".join(columns) + f"\nfrom {relation}")
+        )
         relation = f"after_{done}"
     return [*ctes, _final_moments(funnel, relation, several=False)]
 
@@ -443,7 +455,6 @@ def _graded(funnel: Funnel) -> list[_Cte]:
         ranked,
         best,
         *values_at_steps,
-        _Cte("users", "select user_id, user_key\nfrom {{ ref('int_identity__users') }}"),
         _final(funnel),
     ]
 
@@ -489,7 +500,9 @@ def _final(funnel: Funnel) -> _Cte:
         for step in range(2, len(funnel.steps) + 1)
     ]
     at_steps = [number for number, breakdown in enumerate(funnel.breakdowns, 1) if breakdown.step]
-    lines += [f"cast(values_{number}.breakdown_value as varchar) as breakdown_{number}" for number in at_steps]
+    lines += [
+        f"cast(values_{number}.breakdown_value as varchar) as breakdown_{number}" for number in at_steps
+    ]
     joins = "inner join users on best.pair_key = users.user_key"
     if constant:
         joins = "inner join pairs on best.pair_key = pairs.pair_key\ninner join users on pairs.user_key = users.user_key"
@@ -499,5 +512,3 @@ def _final(funnel: Funnel) -> _Cte:
             f"    and best.pair_key = values_{number}.pair_key\n    and best.entered_us = values_{number}.entered_us"
         )
     return _Cte("final", "select\n    " + ",\n    ".join(lines) + f"\nfrom best\n{joins}")
-
-

@@ -117,8 +117,12 @@ class FunnelSpec(SpecModel):
     owner: Line = Field(description="Who answers for it")
     description: Paragraph = Field(description="What it tells")
     steps: tuple[FunnelStepSpec, ...] = Field(min_length=2, max_length=MAX_STEPS)
-    window: str | None = Field(None, description="Longest time from first to last step, inclusive: 30m, 36h, 7d, none")
-    windows: tuple[str, ...] | None = Field(None, description="Several windows: one funnel each", min_length=1)
+    window: str | None = Field(
+        None, description="Longest time from first to last step, inclusive: 30m, 36h, 7d, none"
+    )
+    windows: tuple[str, ...] | None = Field(
+        None, description="Several windows: one funnel each", min_length=1
+    )
     order: Order = Field("ordered", description="ordered, strict or any_order")
     strict_increase: bool = Field(False, description="A step must be later than the one before")
     exclusion: tuple[FunnelExclusionSpec, ...] = Field((), max_length=3)
@@ -323,7 +327,9 @@ class _Checker:
         breakdowns = tuple(self.breakdowns())
         constant = self.spec.hold_constant
         if constant is not None and constant not in _CONSTANTS:
-            self.refuse(f"hold_constant cannot be {shown(constant)}; {nearest(constant, _CONSTANTS)}", "hold_constant")
+            self.refuse(
+                f"hold_constant cannot be {shown(constant)}; {nearest(constant, _CONSTANTS)}", "hold_constant"
+            )
         overlaps = _overlaps(steps)
         for component in overlaps:
             if len(component) > MAX_STEPS_THAT_OVERLAP:
@@ -341,7 +347,9 @@ class _Checker:
         for name in names:
             if not _ACTIVITY.match(name):
                 self.refuse(
-                    f"{shown(name)} is no activity; use lower-case letters, digits and underscores.", *at, "activity"
+                    f"{shown(name)} is no activity; use lower-case letters, digits and underscores.",
+                    *at,
+                    "activity",
                 )
         predicate = None
         if where is not None:
@@ -353,7 +361,9 @@ class _Checker:
     def windows(self) -> tuple[Window, ...]:
         single, several = self.spec.window, self.spec.windows
         if (single is None) == (several is None):
-            self.refuse("needs either window or windows, such as window: 7d or windows: [7d, none].", "window")
+            self.refuse(
+                "needs either window or windows, such as window: 7d or windows: [7d, none].", "window"
+            )
             return ()
         found = []
         for number, text in enumerate(several or (single or "",)):
@@ -373,7 +383,11 @@ class _Checker:
         if self.spec.order == "any_order" and self.spec.strict_increase:
             self.refuse("strict_increase needs an order; remove it or any_order.", "strict_increase")
         if self.spec.order != "ordered" and self.spec.exclusion:
-            why = "nothing may happen in between anyway" if self.spec.order == "strict" else "no step is before another"
+            why = (
+                "nothing may happen in between anyway"
+                if self.spec.order == "strict"
+                else "no step is before another"
+            )
             self.refuse(f"exclusion does not go with {self.spec.order}: {why}.", "exclusion")
 
     def exclusions(self) -> Iterator[Exclusion]:
@@ -382,7 +396,11 @@ class _Checker:
             match = self.match(exclusion.activity, exclusion.where, *at)
             unknown = [name for name in exclusion.between if name not in self.positions]
             if unknown:
-                self.refuse(f"there is no step {shown(unknown[0])}; {nearest(unknown[0], self.positions)}", *at, "between")
+                self.refuse(
+                    f"there is no step {shown(unknown[0])}; {nearest(unknown[0], self.positions)}",
+                    *at,
+                    "between",
+                )
                 continue
             first, last = (self.positions[name] for name in exclusion.between)
             if first >= last:
@@ -401,14 +419,26 @@ class _Checker:
                 words = {"first": 1, "last": len(self.spec.steps), **self.positions}
                 step = words.get(breakdown.step)
                 if step is None:
-                    self.refuse(f"there is no step {shown(breakdown.step)}; {nearest(breakdown.step, words)}", *at, "step")
+                    self.refuse(
+                        f"there is no step {shown(breakdown.step)}; {nearest(breakdown.step, words)}",
+                        *at,
+                        "step",
+                    )
                     continue
                 if self.spec.order == "any_order":
-                    self.refuse("with any_order a breakdown names a column of user_wide, without a step.", *at, "step")
+                    self.refuse(
+                        "with any_order a breakdown names a column of user_wide, without a step.", *at, "step"
+                    )
             if known is not None and breakdown.column not in known:
-                self.refuse(f"there is no column {shown(breakdown.column)}; {nearest(breakdown.column, known)}", *at, "column")
+                self.refuse(
+                    f"there is no column {shown(breakdown.column)}; {nearest(breakdown.column, known)}",
+                    *at,
+                    "column",
+                )
                 continue
-            name = breakdown.column if step is None else f"{self.spec.steps[step - 1].name}_{breakdown.column}"
+            name = (
+                breakdown.column if step is None else f"{self.spec.steps[step - 1].name}_{breakdown.column}"
+            )
             if name in names or name == "all":
                 self.refuse(f"breakdown {name} is given twice.", *at)
             names.add(name)
