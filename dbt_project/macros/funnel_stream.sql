@@ -18,7 +18,13 @@
     That rows arrive sorted is no promise of SQL, so it is checked on the way.
 -#}
 {% macro funnel_stream(relation, condition, step_count, strict_increase, entry_unit, packing) -%}
-    {{ return(adapter.dispatch('funnel_stream')(relation, condition, step_count, strict_increase, entry_unit, packing)) }}
+    {{
+        return(
+            adapter.dispatch("funnel_stream")(
+                relation, condition, step_count, strict_increase, entry_unit, packing
+            )
+        )
+    }}
 {%- endmacro %}
 
 {% macro default__funnel_stream(relation, condition, step_count, strict_increase, entry_unit, packing) -%}
@@ -28,22 +34,20 @@
 {% macro duckdb__funnel_stream(relation, condition, step_count, strict_increase, entry_unit, packing) -%}
     {%- set step_bits = 3 if step_count <= 8 else 4 -%}
     {%- set step_mask = 2**step_bits - 1 -%}
-    {%- if packing == 'seconds' -%}
+    {%- if packing == "seconds" -%}
         {#- Seconds from 1970 to 2106; the upper 28 (27) bits are the key. -#}
-        {%- set type, time_bits, unit_us = 'bigint', 32, 1000000 -%}
-        {%- set last_moment = 2**32 - 1 -%}
+        {%- set type, time_bits, unit_us = "bigint", 32, 1000000 -%} {%- set last_moment = 2**32 - 1 -%}
     {%- else -%}
         {#- All timestamps of the engine: less than 2^59 microseconds before or after 1970. -#}
-        {%- set type, time_bits, unit_us = 'hugeint', 60, 1 -%}
-        {%- set last_moment = 2**59 -%}
+        {%- set type, time_bits, unit_us = "hugeint", 60, 1 -%} {%- set last_moment = 2**59 -%}
     {%- endif -%}
     {%- set time_mask = 2**time_bits - 1 -%}
-    {%- set rank = '(step - 1)' if strict_increase else '(' ~ step_count ~ ' - step)' -%}
+    {%- set rank = "(step - 1)" if strict_increase else "(" ~ step_count ~ " - step)" -%}
     {#- Pieces of SQL: `{{ is_step }} n`, and `{{ time }}moment{{ in_us }}` for a moment that carries its key. -#}
-    {%- set is_step = '(code & ' ~ step_mask ~ ') =' -%}
-    {%- set time = 'cast(' ~ last_moment ~ ' - (' -%}
-    {%- set in_us = ' & ' ~ time_mask ~ ') as bigint) * ' ~ unit_us -%}
-    {%- set over = 'over (rows between unbounded preceding and current row)' -%}
+    {%- set is_step = "(code & " ~ step_mask ~ ") =" -%}
+    {%- set time = "cast(" ~ last_moment ~ " - (" -%}
+    {%- set in_us = " & " ~ time_mask ~ ") as bigint) * " ~ unit_us -%}
+    {%- set over = "over (rows between unbounded preceding and current row)" -%}
     {%- set number = namespace(of={}) -%}
     {%- for position in range(1, step_count + 1) -%}
         {%- do number.of.update({position: position - 1 if strict_increase else step_count - position}) -%}
@@ -51,8 +55,19 @@
     with
         packed as (
             select
-                (cast(pair_key as {{ type }}) << {{ time_bits + step_bits }})
-                | (cast({{ last_moment }} - {{ 'occurred_us // 1000000' if packing == 'seconds' else 'cast(occurred_us as hugeint)' }} as {{ type }}) << {{ step_bits }})
+                (cast(pair_key as {{ type }}) << {{ time_bits + step_bits }}) | (
+                    cast(
+                        {{ last_moment }}
+                        - {{
+                            (
+                                "occurred_us // 1000000"
+                                if packing == "seconds"
+                                else "cast(occurred_us as hugeint)"
+                            )
+                        }} as {{ type }}
+                    )
+                    << {{ step_bits }}
+                )
                 | {{ rank }} as code
             from {{ relation }}
             where {{ condition }}
@@ -67,28 +82,37 @@
                 end as code
             from packed
         ),
-    {%- for back in range(step_count - 1) %}
-        {%- set position = step_count - back %}
-        reach_{{ position }} as (
-            select
-                code,
-                max(case when {{ is_step }} {{ number.of[position] }} then code >> {{ step_bits }} end) {{ over }} as done_{{ position }}
-            {%- for later in range(position + 1, step_count + 1) %},
-                max(case when {{ is_step }} {{ number.of[position] }} then done_{{ later }} end) {{ over }} as done_{{ later }}
-            {%- endfor %}
-            from reach_{{ position + 1 }}
-            {%- if position < step_count %}
-            where not ({{ is_step }} {{ number.of[position + 1] }})
-            {%- endif %}
-        ),
-    {%- endfor %}
+        {%- for back in range(step_count - 1) %}
+            {%- set position = step_count - back %}
+            reach_{{ position }} as (
+                select
+                    code,
+                    max(
+                        case when {{ is_step }} {{ number.of[position] }} then code >> {{ step_bits }} end
+                    ) {{ over }} as done_{{ position }}
+                    {%- for later in range(position + 1, step_count + 1) %}
+                        ,
+                        max(
+                            case when {{ is_step }} {{ number.of[position] }} then done_{{ later }} end
+                        ) {{ over }} as done_{{ later }}
+                    {%- endfor %}
+                from reach_{{ position + 1 }}
+                {%- if position < step_count %}
+                    where not ({{ is_step }} {{ number.of[position + 1] }})
+                {%- endif %}
+            ),
+        {%- endfor %}
         starts as (
             select
                 code >> {{ step_bits }} as entered,
                 {%- for position in range(2, step_count + 1) %}
-                case when (done_{{ position }} >> {{ time_bits }}) = (code >> {{ time_bits + step_bits }}) then done_{{ position }} end as done_{{ position }},
+                    case
+                        when (done_{{ position }} >> {{ time_bits }}) = (code >> {{ time_bits + step_bits }})
+                        then done_{{ position }}
+                    end as done_{{ position }},
                 {%- endfor %}
-                {{ funnel_entry_date(time ~ '(code >> ' ~ step_bits ~ ')' ~ in_us, entry_unit) }} as entry_date
+                {{ funnel_entry_date(time ~ "(code >> " ~ step_bits ~ ")" ~ in_us, entry_unit) }}
+                as entry_date
             from reach_2
             where {{ is_step }} {{ number.of[1] }}
         ),
@@ -109,8 +133,8 @@
         cast(entered >> {{ time_bits }} as bigint) as pair_key,
         {{ time }}entered{{ in_us }} as entered_us,
         {{ time }}entered{{ in_us }} as done_1_us
-        {%- for position in range(2, step_count + 1) %},
-        {{ time }}done_{{ position }}{{ in_us }} as done_{{ position }}_us
+        {%- for position in range(2, step_count + 1) %}
+            , {{ time }}done_{{ position }}{{ in_us }} as done_{{ position }}_us
         {%- endfor %}
     from ends
     where not (follows and is_followed)

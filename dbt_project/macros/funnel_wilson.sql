@@ -4,8 +4,8 @@
 -#}
 {% macro funnel_wilson(hits, trials, side) -%}
     {%- set z = 1.959963984540054 -%}
-    {%- set n = 'nullif(cast(' ~ trials ~ ' as double), 0)' -%}
-    {%- set p = '(cast(' ~ hits ~ ' as double) / ' ~ n ~ ')' -%}
+    {%- set n = "nullif(cast(" ~ trials ~ " as double), 0)" -%}
+    {%- set p = "(cast(" ~ hits ~ " as double) / " ~ n ~ ")" -%}
     case
         when {{ trials }} > 0
         then
@@ -14,9 +14,12 @@
                 least(
                     1e0,
                     (
-                        {{ p }} + {{ z * z }} / (2 * {{ n }}) {{ side }} {{ z }}
+                        {{ p }}
+                        + {{ z * z }}
+                        / (2 * {{ n }}) {{ side }} {{ z }}
                         * sqrt({{ p }} * (1 - {{ p }}) / {{ n }} + {{ z * z }} / (4 * {{ n }} * {{ n }}))
-                    ) / (1 + {{ z * z }} / {{ n }})
+                    )
+                    / (1 + {{ z * z }} / {{ n }})
                 )
             )
     end

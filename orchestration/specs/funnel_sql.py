@@ -43,6 +43,9 @@ class _ActivityNames:
     def user_id(self) -> str:
         raise AssertionError
 
+    def as_of(self, days: int) -> str:
+        raise AssertionError(days)
+
 
 @dataclass(frozen=True)
 class _Cte:

@@ -242,7 +242,7 @@ class Funnel:
         n events (P. Hall, 1935; sets that fall apart into unrelated parts follow from their parts).
         """
         wanted = set(steps)
-        found = [(position,) for position in sorted(wanted)]
+        found: list[tuple[int, ...]] = [(position,) for position in sorted(wanted)]
         for component in self.overlaps:
             inside = sorted(component & wanted)
             for size in range(2, len(inside) + 1):
@@ -365,7 +365,7 @@ class _Checker:
                 "needs either window or windows, such as window: 7d or windows: [7d, none].", "window"
             )
             return ()
-        found = []
+        found: list[Window] = []
         for number, text in enumerate(several or (single or "",)):
             at = ("windows", number) if several else ("window",)
             try:

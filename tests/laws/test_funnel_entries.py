@@ -223,7 +223,9 @@ def funnels(draw: st.DrawFn) -> Funnel:
     count = draw(st.integers(2, 4))
     if draw(st.booleans()):
         activities = draw(st.permutations("abcd"))[:count]
-        steps = [{"name": f"s{n}", "activity": name} for n, name in enumerate(activities, 1)]
+        steps: list[dict[str, Any]] = [
+            {"name": f"s{n}", "activity": name} for n, name in enumerate(activities, 1)
+        ]
     else:
         steps = [
             {

@@ -1,4 +1,5 @@
--- The whole is what funnel_users holds; breakdown values add up to the whole; a period has no more users than the
+-- The whole is what funnel_users holds; breakdown values add up to the whole; a period has no more users
+-- than the
 -- whole, and all periods of a kind have no fewer (a user may count in several).
 with
     metrics as (select * from {{ ref("funnel_metrics") }}),

@@ -1,8 +1,8 @@
 with
-    entries as (select * from {{ ref('int_funnels__entries') }}),
-    periods as (select * from {{ ref('int_funnels__periods') }}),
-    steps as (select * from {{ ref('funnel_steps') }}),
-    users as (select * from {{ ref('user_wide') }}),
+    entries as (select * from {{ ref("int_funnels__entries") }}),
+    periods as (select * from {{ ref("int_funnels__periods") }}),
+    steps as (select * from {{ ref("funnel_steps") }}),
+    users as (select * from {{ ref("user_wide") }}),
     entries_in_periods as (
         select
             entries.*,
@@ -28,7 +28,7 @@ with
         from entries_in_periods
     ),
     best_entries as (select * from ranked_entries where entry_rank = 1),
-    splits as ({{ funnel_splits('best_entries', 'users') }}),
+    splits as ({{ funnel_splits("best_entries", "users") }}),
     levels as (
         select
             splits.funnel,
@@ -42,7 +42,9 @@ with
             splits.is_mature,
             case
                 steps.step
-                {% for step in range(2, 11) %} when {{ step }} then splits.step_{{ step }}_seconds {% endfor %}
+                {% for step in range(2, 11) %}
+                    when {{ step }} then splits.step_{{ step }}_seconds
+                {% endfor %}
             end as seconds_from_previous
         from splits
         inner join steps on splits.funnel = steps.funnel
@@ -86,11 +88,11 @@ with
             cast(users as bigint) as users,
             cast(mature_users as bigint) as mature_users,
             cast(mature_users as double) / nullif(mature_users_before, 0) as rate_from_previous,
-            {{ funnel_wilson('mature_users', 'mature_users_before', '-') }} as rate_from_previous_low,
-            {{ funnel_wilson('mature_users', 'mature_users_before', '+') }} as rate_from_previous_high,
+            {{ funnel_wilson("mature_users", "mature_users_before", "-") }} as rate_from_previous_low,
+            {{ funnel_wilson("mature_users", "mature_users_before", "+") }} as rate_from_previous_high,
             cast(mature_users as double) / nullif(mature_users_first, 0) as rate_from_first,
-            {{ funnel_wilson('mature_users', 'mature_users_first', '-') }} as rate_from_first_low,
-            {{ funnel_wilson('mature_users', 'mature_users_first', '+') }} as rate_from_first_high,
+            {{ funnel_wilson("mature_users", "mature_users_first", "-") }} as rate_from_first_low,
+            {{ funnel_wilson("mature_users", "mature_users_first", "+") }} as rate_from_first_high,
             cast(median_seconds_from_previous as double) as median_seconds_from_previous
         from neighbours
     )

@@ -1,5 +1,5 @@
 with
-    entries as (select * from {{ ref('int_funnels__entries') }}),
+    entries as (select * from {{ ref("int_funnels__entries") }}),
     ranked_entries as (
         select
             *,
