@@ -287,7 +287,7 @@ class _Preview:
             with chosen as (
                 select user_wide.*
                 from previewed join user_wide on previewed.user_id = user_wide.user_id
-                where is_member and not is_holdout
+                where previewed.is_member and not previewed.is_holdout
                 order by {order}user_wide.user_id
                 limit {SAMPLE_USERS}
             )
@@ -311,7 +311,7 @@ class _Preview:
                 """
                 select id_type, count(distinct user_identities.user_id)
                 from user_identities join previewed on user_identities.user_id = previewed.user_id
-                where is_member and not is_holdout and list_contains(?, id_type)
+                where previewed.is_member and not previewed.is_holdout and list_contains(?, id_type)
                 group by all
                 """,
                 [list(kinds)],
@@ -324,7 +324,7 @@ class _Preview:
             """
             select audience_members.audience, count(*) as users
             from audience_members join previewed on audience_members.user_id = previewed.user_id
-            where is_member and audience_members.audience <> ?
+            where previewed.is_member and audience_members.audience <> ?
             group by all
             order by users desc, audience
             """,

@@ -1,0 +1,508 @@
+"""The compiled models do what the specs say: run on DuckDB, compared with the plain-Python meaning."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import hashlib
+import io
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import jinja2
+import pyarrow as pa
+import pytest
+import yaml
+
+from orchestration.home import DBT_PROJECT_DIR, PROJECT_ROOT, Home
+from orchestration.specs.catalog import KEY, ValueType
+from orchestration.specs.compiler import check, check_compiled, compile_specs, write
+from orchestration.specs.kinds import Project
+from orchestration.specs.loader import load_audiences, load_project, load_tags, specs_fingerprint
+from orchestration.specs.predicates import holds
+from orchestration.specs.preview import preview, preview_audience
+from orchestration.specs.tags import Tag
+
+AS_OF = dt.date(2026, 6, 30)
+USERS = 400
+
+
+@pytest.fixture(scope="module")
+def project() -> Project:
+    return load_project()
+
+
+@pytest.fixture(scope="module")
+def files(project: Project) -> dict[str, str]:
+    return compile_specs(project)
+
+
+def rendered(sql: str, as_of: dt.date = AS_OF) -> str:
+    """A compiled model as dbt renders it, with the few macros it uses."""
+
+    class Dbt:
+        @staticmethod
+        def type_string() -> str:
+            return "varchar"
+
+    return (
+        jinja2.Environment(undefined=jinja2.StrictUndefined)
+        .from_string(sql)
+        .render(
+            ref=lambda name: name,
+            as_of=lambda: f"date '{as_of}'",
+            add_days=lambda date, days: f"({date} + {days})",
+            day_start=lambda date: f"timezone('UTC', timezone('Asia/Shanghai', cast({date} as timestamp)))",
+            dbt=Dbt,
+        )
+    )
+
+
+def random_users(project: Project, seed: int = 7) -> list[dict[str, Any]]:
+    """Users whose values lie around the bounds that rules use; every column is empty now and then."""
+    chance = random.Random(seed)
+    users = []
+    for number in range(USERS):
+        user: dict[str, Any] = {}
+        for column in project.columns.values():
+            value: Any = None
+            if chance.random() < 0.85:
+                match column.type:
+                    case ValueType.NUMBER:
+                        value = chance.choice([0, 1, 2, 3, 5, 7, 8, 10, 20, 30, 60, 100, 150, 500, 2000])
+                        if column.name.endswith(("share", "rate_90d")):
+                            value = chance.choice([0.0, 0.1, 0.2, 0.5])
+                    case ValueType.BOOLEAN:
+                        value = chance.random() < 0.3
+                    case ValueType.DATE:
+                        value = AS_OF - dt.timedelta(
+                            days=chance.choice([0, 1, 6, 7, 8, 89, 90, 91, 364, 365, 366])
+                        )
+                    case ValueType.TEXT:
+                        value = chance.choice(column.values or ("a", "b", "it's", "0", "none"))
+                    case ValueType.MOMENT:
+                        value = dt.datetime(2026, 6, 29, 12)
+            user[column.name] = value
+        user[KEY] = f"u{number:04d}"
+        users.append(user)
+    return users
+
+
+def insert(connection: duckdb.DuckDBPyConnection, users: list[dict[str, Any]]) -> None:
+    rows = pa.Table.from_pylist(users)
+    connection.register("rows", rows)
+    connection.execute("insert into user_wide by name select * from rows")
+    connection.unregister("rows")
+
+
+@pytest.fixture(scope="module")
+def users(project: Project) -> list[dict[str, Any]]:
+    return random_users(project)
+
+
+@pytest.fixture(scope="module")
+def built(project: Project, files: dict[str, str], users: list[dict[str, Any]]) -> duckdb.DuckDBPyConnection:
+    """user_wide and everything compiled from it, built."""
+    connection = duckdb.connect(":memory:")
+    connection.execute("set TimeZone = 'UTC'")
+    columns = ", ".join(f"{column.name} {column.sql_type}" for column in project.columns.values())
+    connection.execute(f"create table user_wide ({columns})")
+    insert(connection, users)
+    for name in ("int_tags__evaluated", "user_tags", "tag_coverage", "int_audiences__candidates"):
+        (path,) = [path for path in files if path.endswith(f"/{name}.sql")]
+        connection.execute(f"create table {name} as {rendered(files[path])}")
+    return connection
+
+
+def expected_value(tag: Tag, user: dict[str, Any]) -> Any:
+    """The value of a tag for a user by its declaration: None not set, KeyError not evaluable."""
+    needed = [*tag.spec.needs, *([tag.spec.column] if tag.spec.column else [])]
+    if any(user[name] is None for name in needed):
+        raise KeyError(tag.code)
+    confirmed = user.get(tag.spec.confirmed_by or "")
+    if (
+        tag.spec.validity_days
+        and confirmed
+        and confirmed + dt.timedelta(days=tag.spec.validity_days) <= AS_OF
+    ):
+        return None
+    if tag.rule is not None:
+        return True if holds(tag.rule, user, as_of=AS_OF) else None
+    if tag.cases:
+        return next((value for value, rule in tag.cases if holds(rule, user, as_of=AS_OF)), None)
+    value = user[str(tag.spec.column)]
+    return value if tag.values is None or value in tag.values else None
+
+
+def expected_tags(project: Project, user: dict[str, Any]) -> dict[str, Any]:
+    found = {}
+    for tag in load_tags(project).values():
+        try:
+            value = expected_value(tag, user)
+        except KeyError:
+            continue
+        if tag.is_active and value is not None:
+            found[tag.code] = value
+    return found
+
+
+def test_generated_files_are_up_to_date() -> None:
+    assert check_compiled() == []
+
+
+def test_every_tag_is_as_declared_for_every_user(
+    project: Project, built: duckdb.DuckDBPyConnection, users: list[dict[str, Any]]
+) -> None:
+    rows = built.execute("select user_id, tag, value from user_tags").fetchall()
+    found = {(user_id, tag): value for user_id, tag, value in rows}
+    assert len(found) == len(rows)
+
+    def text(value: Any) -> str:
+        return "true" if value is True else str(value)
+
+    expected = {
+        (user[KEY], code): text(value)
+        for user in users
+        for code, value in expected_tags(project, user).items()
+    }
+    assert found == expected
+    assert len({tag for _, tag in found}) == len(load_tags(project)) >= 25
+    assert len({tag.family.category for tag in load_tags(project).values()}) >= 6
+
+
+def test_set_not_set_and_not_evaluable_add_up(
+    project: Project, built: duckdb.DuckDBPyConnection, users: list[dict[str, Any]]
+) -> None:
+    found = {
+        row[0]: row[1:] for row in built.execute("select * exclude (as_of_date) from tag_coverage").fetchall()
+    }
+    for tag in load_tags(project).values():
+        counts = {"set": 0, "not set": 0, "not evaluable": 0}
+        for user in users:
+            try:
+                counts["not set" if expected_value(tag, user) is None else "set"] += 1
+            except KeyError:
+                counts["not evaluable"] += 1
+        assert found[tag.code] == (USERS, *counts.values()), tag.code
+    assert any(row[3] for row in found.values())
+
+
+def test_days_of_a_tag_come_from_its_facts(built: duckdb.DuckDBPyConnection) -> None:
+    rows = built.execute("""
+        select first_set_at, last_confirmed_at, expires_at, evidence_count, weight,
+            first_order_date, last_order_date, orders_count_365d
+        from user_tags join user_wide using (user_id)
+        where tag = 'spending_power'
+    """).fetchall()
+    assert len(rows) > 50
+
+    def start(day: dt.date) -> dt.datetime:
+        return dt.datetime.combine(day, dt.time()) - dt.timedelta(hours=8)
+
+    for first_at, confirmed_at, expires_at, evidence, weight, first, last, orders in rows:
+        last_day = last or AS_OF
+        assert confirmed_at == start(last_day)
+        assert first_at == start(min(first or last_day, last_day))
+        assert expires_at == (start(last + dt.timedelta(days=365)) if last else None)
+        assert expires_at is None or expires_at > start(AS_OF)
+        assert (evidence, weight) == (1 if orders is None else orders, 1.0)
+
+
+def test_every_audience_is_as_declared(
+    project: Project, built: duckdb.DuckDBPyConnection, users: list[dict[str, Any]]
+) -> None:
+    rows = built.execute(
+        "select audience, user_id, suppressed_by, is_member from int_audiences__candidates"
+    ).fetchall()
+    tags = {user[KEY]: expected_tags(project, user) for user in users}
+    members: dict[str, set[str]] = {}
+    for name, audience in load_audiences(project).items():
+        expected = {}
+        for user in users:
+            user_id = user[KEY]
+            within = [other for other, ids in members.items() if user_id in ids]
+            if holds(audience.who, user, tags[user_id], within, AS_OF):
+                expected[user_id] = next(
+                    (
+                        why
+                        for why, rule in audience.suppress
+                        if holds(rule, user, tags[user_id], within, AS_OF)
+                    ),
+                    None,
+                )
+        members[name] = {user_id for user_id, why in expected.items() if why is None}
+        found = {user_id: why for audience_name, user_id, why, _ in rows if audience_name == name}
+        assert found == expected, name
+        assert {row[1] for row in rows if row[0] == name and row[3]} == members[name]
+    assert len(members) >= 6
+    assert sum(map(bool, members.values())) >= 6
+
+
+# --- limits, expiry, hostile text: a small project of its own -----------------------------------------------
+
+FAMILY = """\
+family: one
+title: {zh: 一, en: One}
+category: consumption
+owner: crm
+tags:
+  - tag: order
+    title: {zh: 词, en: A keyword of SQL as a name}
+    description: "'; drop table user_wide; --"
+    when: {column: top_category, eq: "'; drop table user_wide; -- \\\\ {x}"}
+  - tag: recent
+    title: {zh: 近, en: Recent}
+    description: Holds for ten days.
+    when: {column: orders_count, gte: 1}
+    confirmed_by: last_order_date
+    validity_days: 10
+"""
+BEST = """\
+audience: select
+title: {zh: "春'", en: "=1+1"}
+owner: 'crm"'
+description: "a: b # 'c' \\"d\\""
+who: {any: [{tag: order}, {column: orders_count, gte: 1}]}
+suppress:
+  or: {column: is_blocked, eq: true}
+limit: 3
+rank_by: [{column: net_amount}, {column: last_order_date, order: ascending}]
+holdout: {percent: 25}
+expires_on: 2026-07-01
+export: {columns: [net_amount, city], tags: [recent], identifiers: [phone], formats: [csv]}
+"""
+
+
+def small_project(folder: Path, project: Project) -> Project:
+    for kind, name, text in (("tags", "one", FAMILY), ("audiences", "select", BEST)):
+        file = folder / "dbt_project/specs" / kind / f"{name}.yml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return load_project(folder / "dbt_project", columns=project.columns)
+
+
+def small_users(project: Project) -> list[dict[str, Any]]:
+    empty = dict.fromkeys(project.columns)
+    rows: list[dict[str, Any]] = [
+        {"net_amount": 50, "last_order_date": dt.date(2026, 6, 21)},
+        {"net_amount": 50, "last_order_date": dt.date(2026, 6, 20)},
+        {"net_amount": 90, "last_order_date": dt.date(2026, 6, 19), "is_blocked": True},
+        {"net_amount": None, "last_order_date": dt.date(2026, 6, 30)},
+        {"net_amount": 70, "last_order_date": None},
+        {"top_category": "'; drop table user_wide; -- \\ {x}", "orders_count": 0, "net_amount": 1},
+    ]
+    return [
+        empty | {"orders_count": 1} | row | {KEY: f"u{number}"} for number, row in enumerate(rows, start=1)
+    ]
+
+
+def build_small(project: Project, as_of: dt.date = AS_OF) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(":memory:")
+    columns = ", ".join(f"{column.name} {column.sql_type}" for column in project.columns.values())
+    connection.execute(f"create table user_wide ({columns})")
+    insert(connection, small_users(project))
+    for path, text in compile_specs(project).items():
+        name = Path(path).stem
+        if name in ("int_tags__evaluated", "user_tags", "tag_coverage"):
+            connection.execute(f"create table {name} as {rendered(text, as_of)}")
+    (text,) = [text for path, text in compile_specs(project).items() if path.endswith("candidates.sql")]
+    connection.execute(f"create table candidates as {rendered(text, as_of)}")
+    return connection
+
+
+def test_a_tag_expires_on_the_day_its_validity_ends(tmp_path: Path, project: Project) -> None:
+    connection = build_small(small_project(tmp_path, project))
+    found = connection.execute(
+        "select user_id, expires_at from user_tags where tag = 'recent' order by 1"
+    ).fetchall()
+    # 21 June + 10 days lies after 30 June, 20 June + 10 days does not; without a day there is nothing to expire.
+    assert found == [
+        ("u1", dt.datetime(2026, 6, 30, 16)),
+        ("u4", dt.datetime(2026, 7, 9, 16)),
+        ("u5", None),
+    ]
+
+
+def test_the_limit_keeps_the_best_of_those_not_left_out(tmp_path: Path, project: Project) -> None:
+    connection = build_small(small_project(tmp_path, project))
+    found = connection.execute(
+        "select user_id, suppressed_by, is_member from candidates order by 1"
+    ).fetchall()
+    # By amount, then the earlier day; unknown amounts last.
+    assert found == [
+        ("u1", None, True),
+        ("u2", None, True),
+        ("u3", "or", False),
+        ("u4", None, False),
+        ("u5", None, True),
+        ("u6", None, False),
+    ]
+    assert connection.execute("select user_id from user_tags where tag = 'order'").fetchall() == [("u6",)]
+
+
+@pytest.mark.parametrize(("as_of", "members"), [(dt.date(2026, 7, 1), 3), (dt.date(2026, 7, 2), 0)])
+def test_an_audience_has_members_until_its_last_day(
+    tmp_path: Path, project: Project, as_of: dt.date, members: int
+) -> None:
+    connection = build_small(small_project(tmp_path, project), as_of)
+    assert connection.execute("select count(*) from candidates where is_member").fetchone() == (members,)
+
+
+def test_hostile_text_stays_text(tmp_path: Path, project: Project) -> None:
+    files = compile_specs(small_project(tmp_path, project))
+    exposures = yaml.safe_load(files["dbt_project/models/marts/audiences/_audiences__exposures.yml"])[
+        "exposures"
+    ]
+    assert exposures[0]["owner"] == {"name": 'crm"'}
+    assert exposures[0]["description"] == "春' · a: b # 'c' \"d\""
+    rows = list(csv.DictReader(io.StringIO(files["seeds/catalog/catalog_tag_definitions.csv"])))
+    assert rows[0]["description"] == "'; drop table user_wide; --"
+    for path, text in files.items():
+        if path.endswith(".json"):
+            json.loads(text)
+
+
+def test_a_project_without_specs_keeps_its_marts_empty(tmp_path: Path, project: Project) -> None:
+    (tmp_path / "dbt_project").mkdir()
+    connection = build_small(load_project(tmp_path / "dbt_project", columns=project.columns))
+    for table in ("user_tags", "tag_coverage", "candidates"):
+        assert connection.execute(f"select count(*) from {table}").fetchone() == (0,)
+
+
+def test_stale_and_left_over_files_are_found(tmp_path: Path, project: Project) -> None:
+    files = compile_specs(small_project(tmp_path, project))
+    assert check(files, tmp_path) == sorted(files)
+    assert write(files, tmp_path) == sorted(files)
+    assert check(files, tmp_path) == []
+    assert write(files, tmp_path) == []
+    changed = "dbt_project/models/marts/tags/user_tags.sql"
+    (tmp_path / changed).write_text("select 1")
+    left = "dbt_project/models/intermediate/tags/old.sql"
+    (tmp_path / left).write_text(files[changed])
+    own = tmp_path / "dbt_project/models/marts/tags/own.sql"
+    own.write_text("select 1 as mine")
+    assert check(files, tmp_path) == sorted([changed, left])
+    assert write(files, tmp_path) == sorted([changed, left])
+    assert own.exists()
+    assert not (tmp_path / left).exists()
+
+
+def test_the_fingerprint_follows_the_specs(tmp_path: Path, project: Project) -> None:
+    small_project(tmp_path, project)
+    before = specs_fingerprint(tmp_path / "dbt_project")
+    assert specs_fingerprint(tmp_path / "dbt_project") == before
+    file = tmp_path / "dbt_project/specs/tags/one.yml"
+    file.write_text(FAMILY + "\n")
+    changed = specs_fingerprint(tmp_path / "dbt_project")
+    assert changed != before
+    file.rename(file.with_name("two.yml"))
+    assert specs_fingerprint(tmp_path / "dbt_project") not in (before, changed)
+
+
+def test_every_field_of_the_specs_is_in_their_schema(files: dict[str, str]) -> None:
+    schema = json.loads(files["dbt_project/specs/schemas/audiences.schema.json"])
+    assert schema["properties"]["who"]["$ref"] == "#/$defs/Condition"
+    assert schema["properties"]["suppress"]["additionalProperties"] == {"$ref": "#/$defs/Condition"}
+    assert set(schema["required"]) == {"audience", "title", "owner", "description", "who"}
+    tags = json.loads(files["dbt_project/specs/schemas/tags.schema.json"])
+    assert tags["$defs"]["TagSpec"]["properties"]["when"]["$ref"] == "#/$defs/Condition"
+    assert (PROJECT_ROOT / "dbt_project/specs/schemas").is_dir()
+
+
+# --- preview --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def published(tmp_path: Path, project: Project) -> tuple[Home, Project]:
+    """A home that published the small project's marts, with what the publisher adds."""
+    small = small_project(tmp_path, project)
+    home = Home(tmp_path / "home")
+    home.published.mkdir(parents=True)
+    source = build_small(small)
+    definitions = compile_specs(small)
+    with duckdb.connect(str(home.marts)) as marts:
+        for table in ("user_wide", "user_tags"):
+            frame = source.execute(f"select * from {table}")
+            columns = ", ".join(f"{d[0]} {d[1]}" for d in frame.description or [])
+            rows = frame.fetchall()
+            marts.execute(f"create table {table} ({columns})")
+            marts.executemany(f"insert into {table} values ({', '.join('?' * len(rows[0]))})", rows)
+        marts.execute(f"create table publication as select 'v' as version, date '{AS_OF}' as as_of_date")
+        (rule,) = [
+            row["rule_hash"]
+            for row in csv.DictReader(io.StringIO(definitions["seeds/catalog/catalog_tag_definitions.csv"]))
+            if row["tag"] == "order"
+        ]
+        marts.execute(f"create table tag_definitions as select 'order' as tag, '{rule}' as rule_hash")
+        marts.execute("create table audience_definitions as select 'select' as audience")
+        marts.execute("""
+            create table audience_members as
+            select * from (values ('select', 'u1'), ('other', 'u1'), ('other', 'u5'), ('other', 'u6')) as t(audience, user_id)
+        """)
+        marts.execute("""
+            create table user_identities as
+            select * from (values ('u1', 'phone'), ('u1', 'phone'), ('u2', 'email'), ('u5', 'phone')) as t(user_id, id_type)
+        """)
+    return home, small
+
+
+def held_out(user_id: str, salt: str = "select", buckets: int = 2500) -> bool:
+    return int(hashlib.md5(f"{salt}:{user_id}".encode()).hexdigest()[:8], 16) % 10_000 < buckets
+
+
+def test_a_preview_counts_explains_and_masks(published: tuple[Home, Project]) -> None:
+    home, small = published
+    before = {file: file.stat().st_mtime_ns for file in home.path.rglob("*")}
+    every, tags = load_audiences(small), load_tags(small)
+    result = preview(every["select"], home, project=small, tags=tags, every=every)
+    out = {user for user in ("u1", "u2", "u5") if held_out(user)}
+    assert (result.met, result.suppressed, result.over_limit, result.members) == (6, {"or": 1}, 2, 3)
+    assert (result.held_out, result.to_reach) == (len(out), 3 - len(out))
+    assert result.published_members == 1
+    assert result.reachable == {"phone": len({"u1", "u5"} - out)}
+    assert [(o.audience, o.users, round(o.share, 3)) for o in result.overlaps] == [("other", 2, 0.667)]
+    assert result.sample_columns == ["user", "net_amount", "city", "tag recent"]
+    assert all(row[0].endswith("…") for row in result.sample)
+    assert len(result.sample) == result.to_reach
+    assert result.notes == []
+    assert json.loads(json.dumps(result.to_dict()))["as_of"] == "2026-06-30"
+    assert {file: file.stat().st_mtime_ns for file in home.path.rglob("*")} == before
+
+
+def test_a_file_that_was_never_compiled_can_be_previewed(
+    published: tuple[Home, Project], tmp_path: Path
+) -> None:
+    home, small = published
+    draft = tmp_path / "draft.yml"
+    draft.write_text(
+        BEST.replace("audience: select", "audience: draft")
+        .replace(
+            "{any: [{tag: order}, {column: orders_count, gte: 1}]}",
+            "{all: [{audience: select}, not: {tag: recent}]}",
+        )
+        .replace("holdout: {percent: 25}\n", "")
+    )
+    models = small.dbt_dir / "models/marts/core"
+    models.mkdir(parents=True)
+    contract = DBT_PROJECT_DIR / "models/marts/core/_core__user_wide.yml"
+    (models / contract.name).write_text(contract.read_text())
+    result = preview_audience(str(draft), home, dbt_dir=small.dbt_dir)
+    # Of the three members of `select`, only u2 has no tag `recent` any more.
+    assert (result.audience, result.met, result.members, result.published_members) == ("draft", 1, 1, None)
+    assert len(result.notes) == 1
+    assert "tag recent was declared or changed after the last run" in result.notes[0]
+
+
+def test_shipped_audiences_can_be_shown(published: tuple[Home, Project]) -> None:
+    from rich.console import Console
+
+    home, small = published
+    every = load_audiences(small)
+    console = Console(record=True, width=120)
+    preview(every["select"], home, project=small, tags=load_tags(small), every=every).show(console)
+    text = console.export_text()
+    assert "left out: or" in text
+    assert "members in the published version" in text
