@@ -91,13 +91,9 @@ def find_files(
     not_read: list[str] = []
     for name, declared in spec.inputs.items():
         matches = [sorted(p for p in source.glob(pattern) if p.is_file()) for pattern in declared.files]
-        if declared.take == "first":
-            taken = next((found for found in matches if found), [])
-            not_read += sorted(
-                {p.relative_to(source).as_posix() for found in matches for p in found if p not in taken}
-            )
-        else:
-            taken = sorted({p for found in matches for p in found})
+        found = list(dict.fromkeys(path for group in matches for path in group))
+        taken = found[:1] if declared.take == "one" else sorted(found)
+        not_read += [path.relative_to(source).as_posix() for path in found if path not in taken]
         if not taken and not declared.optional:
             raise UsageError(
                 f"{source} holds no file {' or '.join(declared.files)}, which the dataset {spec.name} needs as "

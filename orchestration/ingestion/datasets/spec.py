@@ -150,8 +150,10 @@ class InputSpec(_Model):
     """Files of one kind."""
 
     files: TextList = Field(min_length=1, description="Globs below the source folder")
-    take: Literal["all", "first"] = Field(
-        "all", description="all files that match, or the files of the first glob that matches any"
+    take: Literal["all", "one"] = Field(
+        "all",
+        description="all files that match, or one: of the first glob that matches any, the first by name; "
+        "the others are reported as not read",
     )
     optional: bool = False
     columns: dict[str, ColumnSpec] = Field(min_length=1)
