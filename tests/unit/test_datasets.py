@@ -22,6 +22,7 @@ from orchestration.ingestion.datasets import (
     prepare,
     read_report,
 )
+from orchestration.ingestion.intake import take_in
 from orchestration.settings import Settings
 
 SHOP = Path(__file__).parent / "data" / "shop.yml"
@@ -408,8 +409,8 @@ def test_damaged_files(tmp_path: Path, home: Home, name: str, data: bytes) -> No
         ("  orders:\n", "  ordres:\n", r"'ordres' is not in the input layer \(did you mean 'orders'\?\)"),
         ("from: lines", "from: lins", r"did you mean 'lines'"),
         (
-            "any_value(phone) as id\n",
-            "any_value(phone) as id, 1 as chanel\n",
+            "max(phone) as id\n",
+            "max(phone) as id, 1 as chanel\n",
             r"line 21: .* no column 'chanel' \(did you mean 'channel'",
         ),
         ("min(paid) as ordered_at, ", "", r"line 21: the table orders needs the column ordered_at"),
@@ -447,6 +448,18 @@ def test_sql_cannot_reach_beyond_its_inputs(source: Path, tmp_path: Path, home: 
             load_dataset(adapter(tmp_path, text))
 
 
+def test_intake_takes_all_that_an_adapter_writes(source: Path, home: Home) -> None:
+    run(SHOP, source, home)
+    now = dt.datetime(2026, 3, 3, tzinfo=dt.UTC)
+    for records in (7, 0):
+        taken = take_in(home, Settings(), home.landing, now=now, business_day=now.date())
+        assert (taken.records, taken.accepted, taken.rejected) == (records, records, 0)
+        assert run(SHOP, source, home).written == ()
+    assert {folder.name for folder in (home.raw / "orders").iterdir()} == {"2026-03-01", "2026-03-02"}
+
+
 def test_leftovers_are_swept(source: Path, home: Home) -> None:
+    killed = home.temp / "dataset-shop-killed"
+    killed.mkdir(parents=True)
     run(SHOP, source, home)
     assert list(home.temp.iterdir()) == []

@@ -109,8 +109,9 @@ def test_online_retail_net_of_returns(retail: tuple[DatasetReport, Ask]) -> None
     ) == [(9_288, 8_905, True, 9_288)]
 
 
-def test_online_retail_day_by_day_is_all_at_once(shared_data: Path, tmp_path: Path) -> None:
-    files = sorted((shared_data / "online_retail").glob("*.csv"))[:12]
+@pytest.mark.parametrize("days", [12, pytest.param(305, marks=pytest.mark.long)])
+def test_online_retail_day_by_day_is_all_at_once(shared_data: Path, tmp_path: Path, days: int) -> None:
+    files = sorted((shared_data / "online_retail").glob("*.csv"))[:days]
     at_once, growing = tmp_path / "all", tmp_path / "growing"
     for folder in (at_once, growing):
         folder.mkdir()

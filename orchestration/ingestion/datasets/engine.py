@@ -131,7 +131,7 @@ class _Made:
 
 @dataclass
 class _Work:
-    """One call of `prepare`. `counts` is by input and unit; `records` and `failed` are by file."""
+    """One call of `prepare`. `counts` is by input and unit; `records` are by input and file, `failed` by reason too."""
 
     spec: DatasetSpec
     home: Home
@@ -141,8 +141,14 @@ class _Work:
     connection: duckdb.DuckDBPyConnection
     counts: dict[tuple[str, str], InputCounts] = field(default_factory=dict)
     header_lines: dict[tuple[str, str], int] = field(default_factory=dict)
-    records: dict[str, int] = field(default_factory=dict)
-    failed: dict[tuple[str, str], int] = field(default_factory=dict)
+    records: dict[tuple[str, str], int] = field(default_factory=dict)
+    failed: dict[tuple[str, str, str], int] = field(default_factory=dict)
+
+    def note(self, name: str, file: str, reason: str | None, count: int) -> None:
+        """Count records of a file, malformed ones with their reason."""
+        self.records[name, file] = self.records.get((name, file), 0) + count
+        if reason is not None:
+            self.failed[name, file, reason] = self.failed.get((name, file, reason), 0) + count
 
     def counts_of_files(self, name: str, files: Iterable[SourceFile], units: Sequence[str]) -> None:
         """Count the files of the units that are made."""
@@ -264,7 +270,10 @@ def _read_state(file: Path) -> _State:
 
 @contextmanager
 def _working(spec: DatasetSpec, home: Home, settings: Settings, progress: Progress) -> Iterator[_Work]:
-    folder = Path(tempfile.mkdtemp(prefix=f"dataset-{spec.name}-", dir=home.temp))
+    prefix = f"dataset-{spec.name}-"
+    for leftover in home.temp.glob(f"{prefix}*"):  # of a run that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=home.temp))
     connection = duckdb.connect(":memory:")
     try:
         (folder / "out").mkdir()
@@ -345,6 +354,7 @@ def _load(work: _Work, name: str, declared: InputSpec, files: list[SourceFile]) 
         try:
             _read(connection, declared, how, read, loaded)
         except duckdb.Error as error:
+            _raise_for_machine(error, work.settings)
             raise _reading_error(connection, how, read) from error
         header = 1 if how.format == "csv" and how.has_header else 0
         work.header_lines |= {(name, file.name): header for file in group}
@@ -358,9 +368,7 @@ def _load(work: _Work, name: str, declared: InputSpec, files: list[SourceFile]) 
         if len(counts.places) < MALFORMED_SHOWN:
             line = refusal.record + work.header_lines[name, refusal.file.name]
             counts.places.append(Place(file=refusal.file.name, line=line, reason=refusal.reason))
-        key = (refusal.file.name, refusal.reason)
-        work.failed[key] = work.failed.get(key, 0) + refusal.lines
-        work.records[refusal.file.name] = work.records.get(refusal.file.name, 0) + refusal.lines
+        work.note(name, refusal.file.name, refusal.reason, refusal.lines)
 
 
 def _read(
@@ -565,13 +573,11 @@ def _check_malformed_share(work: _Work) -> None:
         for file, reason, count in work.connection.execute(
             f"select _source_file, _malformed, count(*) from {_loaded(name)} group by all"
         ).fetchall():
-            work.records[file] = work.records.get(file, 0) + count
-            if reason is not None:
-                work.failed[file, reason] = work.failed.get((file, reason), 0) + count
+            work.note(name, file, reason, count)
     bad = [
-        f"{file} ({count:,} of {work.records[file]:,} records: {reason})"
-        for (file, reason), count in sorted(work.failed.items())
-        if count > allowed * work.records[file]
+        f"{file} ({count:,} of {work.records[name, file]:,} records: {reason})"
+        for (name, file, reason), count in sorted(work.failed.items())
+        if count > allowed * work.records[name, file]
     ]
     if bad:
         raise IntakeError(
@@ -589,6 +595,7 @@ def _exclude(work: _Work, name: str, declared: InputSpec) -> None:
             f"create table {_judged(name)} as select *, {left_out} as _left_out from {_loaded(name)}"
         )
     except duckdb.Error as error:
+        _raise_for_machine(error, work.settings)
         for index, exclusion in enumerate(declared.exclude):
             try:
                 work.connection.execute(
@@ -783,6 +790,7 @@ def _copy(work: _Work, table: str, columns: dict[str, str], rest: str) -> list[t
     try:
         return work.connection.execute(f"copy (select {selected} from (\n{sql}\n) {rest})").fetchall()
     except duckdb.Error as error:
+        _raise_for_machine(error, work.settings)
         where = work.spec.where("tables", table, "sql")
         raise UsageError(f"{where}: {_sql_problem(error)}.") from error
 
@@ -837,6 +845,16 @@ def _report(spec: DatasetSpec, state: _State, not_read: list[str]) -> DatasetRep
 # ---------------------------------------------------------------- SQL text
 
 
+def _raise_for_machine(error: duckdb.Error, settings: Settings) -> None:
+    """Raise JingxiError when the machine is at fault, neither the files nor the adapter."""
+    if isinstance(error, duckdb.OutOfMemoryException):
+        raise JingxiError(
+            f"Preparing the files needs more memory than engine.memory_limit {settings.engine.memory_limit}. Raise it."
+        ) from error
+    if "No space left" in str(error):
+        raise JingxiError("The disk is full: make room in the home folder, then run again.") from error
+
+
 def _sql_problem(error: duckdb.Error) -> str:
     """What is wrong with the adapter's SQL. Errors that depend on data are not quoted: they may hold values."""
     if isinstance(
@@ -847,8 +865,6 @@ def _sql_problem(error: duckdb.Error) -> str:
         | duckdb.PermissionException,
     ):
         return "the SQL does not work: " + first_line(error).rstrip(".")
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return "the SQL needs more memory than the setting engine.memory_limit allows"
     return "the SQL fails on a value that does not fit its type; try_cast gives null instead"
 
 

@@ -201,11 +201,14 @@ def _no_day(path: Path) -> dt.date:
 
 
 def _known(path: Path, remembered: KnownFile | None) -> KnownFile:
-    status = path.stat()
-    if remembered and (remembered.size, remembered.modified_ns) == (status.st_size, status.st_mtime_ns):
-        return remembered
-    with path.open("rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    try:
+        status = path.stat()
+        if remembered and (remembered.size, remembered.modified_ns) == (status.st_size, status.st_mtime_ns):
+            return remembered
+        with path.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise IntakeError(f"{path} cannot be read: {error.strerror}.") from error
     return KnownFile(size=status.st_size, modified_ns=status.st_mtime_ns, sha256=digest)
 
 
