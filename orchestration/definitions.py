@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,15 +11,14 @@ import dagster as dg
 from orchestration.assets.landing import landing_assets
 from orchestration.assets.published import audience_file_assets, published_asset
 from orchestration.assets.warehouse import warehouse_assets
-from orchestration.exports import declared_exports
 from orchestration.home import DBT_PROJECT_DIR, Home
 from orchestration.jobs import main_job
 from orchestration.partitions import business_days
-from orchestration.publishing.project import declared_marts
+from orchestration.publishing.exports import declared_exports
 from orchestration.resources.workspace import WarehouseDbt, Workspace
 from orchestration.schedules import main_daily_schedule
 from orchestration.settings import load_settings
-from orchestration.warehouse.project import dbt_executable, ensure_manifest
+from orchestration.warehouse.project import dbt_executable, ensure_manifest, published_models
 
 
 def build_definitions(
@@ -32,15 +32,15 @@ def build_definitions(
     """Everything Dagster knows about one home."""
     settings, _ = load_settings(home, settings_file=settings_file, overrides=overrides)
     manifest = ensure_manifest(home, settings)
-    declared = declared_marts(manifest)
+    models = published_models(json.loads(manifest.read_text()))
     partitions = business_days(settings)
     job = main_job(partitions)
     return dg.Definitions(
         assets=[
             *landing_assets(partitions),
             warehouse_assets(manifest, partitions),
-            published_asset(manifest, sorted(declared.marts | declared.private), partitions),
-            audience_file_assets(list(declared_exports().values()), partitions),
+            published_asset(manifest, models["marts"] + models["private"], partitions),
+            audience_file_assets(declared_exports(), partitions),
         ],
         jobs=[job],
         schedules=[main_daily_schedule(job, home, settings)],

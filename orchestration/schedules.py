@@ -9,7 +9,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from orchestration.home import Home
-from orchestration.publishing.publication import read_publication
+from orchestration.publishing.publish import published_as
 from orchestration.settings import Settings
 
 MOST_DAYS_AT_ONCE = 31
@@ -42,8 +42,8 @@ def main_daily_schedule(
     )
     def main_daily(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         today = context.scheduled_execution_time.astimezone(settings.zone).date()
-        published = read_publication(home.marts)
-        days = days_to_run(published.as_of if published else None, today - dt.timedelta(days=1))
+        published = published_as(home)
+        days = days_to_run(published[0] if published else None, today - dt.timedelta(days=1))
         if not days:
             yield dg.SkipReason("Every complete business day is done.")
         for day in days:

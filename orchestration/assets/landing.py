@@ -9,6 +9,7 @@ import dagster as dg
 from orchestration.home import Origin
 from orchestration.ingestion.contracts import TABLES
 from orchestration.ingestion.intake import take_in
+from orchestration.ingestion.rejects import first_rejects
 from orchestration.ingestion.sources import LANDING, bring
 from orchestration.resources.workspace import Workspace
 
@@ -105,7 +106,6 @@ def landing_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDe
             now=now,
             business_day=settings.business_day(now),
             quarantine=config.quarantine,
-            on_progress=context.log.info,
         )
         for table in TABLES:
             files = [file for file in result.files if file.table == table.name]
@@ -118,6 +118,8 @@ def landing_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDe
                     "accepted": sum(file.accepted for file in taken),
                     "rejected": sum(file.rejected for file in taken),
                     "extra columns": ", ".join(sorted({c for f in taken for c in f.extra_columns})) or "none",
+                    "set aside": sum(file.status == "quarantined" for file in files),
+                    "first rejects": dg.MetadataValue.json(first_rejects(home, taken)),
                 },
             )
 

@@ -1,6 +1,7 @@
 """What readers and marketers get: published marts and audience files."""
 
 import datetime as dt
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,11 +9,9 @@ import dagster as dg
 
 from orchestration.assets.landing import OWNERS
 from orchestration.publishing.audience_files import AudienceExport, write_audience_files
-from orchestration.publishing.project import declared_marts
-from orchestration.publishing.publication import read_publication
-from orchestration.publishing.publish import publish
+from orchestration.publishing.publish import publish, published_as
 from orchestration.resources.workspace import Workspace
-from orchestration.warehouse.project import input_hash
+from orchestration.warehouse.project import by_date_marts, input_hash, published_models
 
 PUBLISHED_KEY = dg.AssetKey("published")
 
@@ -40,22 +39,22 @@ def published_asset(
     def published(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
         home, settings = workspace.home, workspace.settings
         as_of = dt.date.fromisoformat(context.partition_key)
-        declared = declared_marts(manifest)
+        models = json.loads(manifest.read_text())
         result = publish(
             home,
             settings,
             as_of=as_of,
             input_hash=input_hash(home, settings, as_of),
-            by_date=declared.by_date,
-            declared=declared,
+            by_date=by_date_marts(models),
+            declared=published_models(models),
         )
         return dg.MaterializeResult(
             metadata={
                 "version": result.version,
-                "as_of": result.publication.as_of.isoformat(),
-                "unchanged": result.status == "unchanged",
-                "marts": dg.MetadataValue.json(result.rows),
-                "dagster/row_count": sum(result.rows.values()),
+                "as_of": result.as_of.isoformat(),
+                "unchanged": result.unchanged,
+                "marts": dg.MetadataValue.json(result.marts),
+                "dagster/row_count": sum(result.marts.values()),
                 "file": dg.MetadataValue.path(str(home.marts)),
             }
         )
@@ -88,19 +87,19 @@ def audience_file_assets(
         context: dg.AssetExecutionContext, workspace: Workspace
     ) -> Iterator[dg.MaterializeResult[None]]:
         as_of = dt.date.fromisoformat(context.partition_key)
-        publication = read_publication(workspace.home.marts)
-        if publication is None or publication.as_of != as_of:
+        published = published_as(workspace.home)
+        if published is None or published[0] != as_of:
             # A back-fill of an older day fills by-date tables only; the columns of that day are not published.
             context.log.info(f"No audience files for {as_of}: a later day is published.")
             return
         for export in exports:
-            result = write_audience_files(workspace.home, workspace.settings, export, as_of=as_of)
-            context.log.info(f"Wrote {export.name}: {result.count} users")
+            result = write_audience_files(workspace.home, export, as_of=as_of, settings=workspace.settings)
+            context.log.info(f"Wrote {export.name}: {result.rows} users")
             yield dg.MaterializeResult(
                 asset_key=audience_key(export.name),
                 metadata={
-                    "dagster/row_count": result.count,
-                    "held out": result.holdout,
+                    "dagster/row_count": result.rows,
+                    "held out": result.held_out,
                     "unchanged": result.unchanged,
                     "folder": dg.MetadataValue.path(str(result.folder)),
                 },

@@ -178,15 +178,16 @@ def compile_(
     ] = False,
 ) -> None:
     """Turn the specs into SQL, catalogues and exposures."""
-    from orchestration.specs.compiler import compile_project
+    from orchestration.specs.compiler import check_compiled, write_compiled
 
-    files = compile_project(check_only=check)
-    if check and files:
-        raise JingxiError(f"Stale: {', '.join(files)}. Run `jingxi compile`.")
     if check:
+        stale = check_compiled()
+        if stale:
+            raise JingxiError(f"Stale: {', '.join(stale)}. Run `jingxi compile`.")
         console.print("Every generated file is up to date.")
-    else:
-        console.print("\n".join(f"wrote {file}" for file in files) or "Nothing to write.")
+        return
+    changed = write_compiled()
+    console.print("\n".join(f"wrote {file}" for file in changed) or "Nothing to write.")
 
 
 @app.command()
@@ -216,9 +217,9 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write an audience's files again from the published marts."""
-    from orchestration.exports import declared_export
     from orchestration.lock import RunLock
     from orchestration.publishing.audience_files import write_audience_files
+    from orchestration.publishing.exports import declared_export
 
     target = _home(home)
     declared = declared_export(audience)
@@ -227,12 +228,12 @@ def export(
         f"jingxi export {audience}", on_wait=lambda who: console.print(f"Waiting for {who}.")
     ):
         result = write_audience_files(
-            target, settings, declared, formats=[format.value for format in format_] if format_ else None
+            target, declared, formats=[kind.value for kind in format_] if format_ else None, settings=settings
         )
     if as_json:
-        _print_json(dataclasses.asdict(result))
+        _print_json(result.to_dict())
         return
-    console.print(f"{result.count:,} users, {result.holdout:,} held out, as of {result.as_of}:")
+    console.print(f"{result.rows:,} users, {result.held_out:,} held out, as of {result.as_of}:")
     for file in result.files:
         console.print(f"  {file.path}", soft_wrap=True)
 

@@ -13,10 +13,9 @@ import duckdb
 
 from orchestration.home import Home
 from orchestration.lock import RunLock
-from orchestration.publishing.files import is_intact, read_json
-from orchestration.publishing.publication import read_publication
+from orchestration.publishing.publish import published_as, verify_published
 from orchestration.settings import Settings
-from orchestration.specs.compiler import compile_project
+from orchestration.specs.compiler import check_compiled
 from orchestration.warehouse.project import dbt_executable
 
 _PINNED = ("dbt-core", "dbt-duckdb", "duckdb", "dagster", "dagster-dbt", "dagster-webserver")
@@ -131,7 +130,7 @@ def _warehouse(home: Home, settings: Settings) -> Finding:
 
 
 def _specs() -> Finding:
-    stale = compile_project(check_only=True)
+    stale = check_compiled()
     return Finding(
         "specs",
         not stale,
@@ -141,16 +140,10 @@ def _specs() -> Finding:
 
 
 def _published(home: Home) -> Finding:
-    publication = read_publication(home.marts)
-    if publication is None:
+    published = published_as(home)
+    if published is None:
         return Finding("published marts", True, "nothing yet; `jingxi run` publishes")
-    manifest = read_json(home.publication_manifest) or {}
-    broken = [
-        mart["parquet"]
-        for mart in manifest.get("marts", [])
-        if not is_intact(home.published / mart["parquet"], mart["bytes"], mart["sha256"])
-    ]
-    if manifest.get("version") != publication.version or broken:
-        found = f"damaged: {', '.join(broken)}" if broken else "the last publication did not finish"
-        return Finding("published marts", False, found, "Run `jingxi run --full-refresh`.")
-    return Finding("published marts", True, f"as of {publication.as_of}, version {publication.version}")
+    problems = verify_published(home)
+    if problems:
+        return Finding("published marts", False, problems[0], "Run `jingxi run --full-refresh`.")
+    return Finding("published marts", True, f"as of {published[0]}")

@@ -214,7 +214,7 @@ def _listener(say: Any) -> Any:
 
 def _failure(result: dg.ExecuteInProcessResult) -> JingxiError:
     """The error that ended the run, as it was raised: Dagster keeps errors as text."""
-    kinds = {kind.__name__: kind for kind in (JingxiError, *_kinds_of(JingxiError))}
+    kinds = {kind.__name__: kind for kind in [JingxiError, *_kinds_of(JingxiError)]}
     deepest = "The run failed; `jingxi dev` shows its log."
     for event in result.all_events:
         error = getattr(event.event_specific_data, "error", None)
@@ -245,6 +245,7 @@ def _gather(summary: RunSummary, result: dg.ExecuteInProcessResult, home: Home) 
             for name, value in event.step_materialization_data.materialization.metadata.items()
         }
         if path[0] == "raw" and path[-1] in tables and metadata.get("records"):
+            summary.rejects += metadata.pop("first rejects")
             summary.intake[path[-1]] = metadata
         elif path == ["landing"]:
             summary.explained = dict(metadata.get("explained", {}))

@@ -31,7 +31,8 @@ def show_summary(summary: dict[str, Any], home: Home, console: Console) -> None:
         console.print(table)
     else:
         console.print("Nothing new to take in.")
-    _show_rejects(summary["rejects"], home, console)
+    rejected = sum(numbers["rejected"] for numbers in summary["intake"].values())
+    _show_rejects(summary["rejects"], rejected, home, console)
     marts = _right(Table("mart", "rows"), 1)
     for name, rows in summary["marts"].items():
         marts.add_row(name, f"{rows:,}")
@@ -62,12 +63,12 @@ def _show_explained(explained: dict[str, Any], console: Console) -> None:
         console.print(table)
 
 
-def _show_rejects(rejects: list[dict[str, Any]], home: Home, console: Console) -> None:
+def _show_rejects(rejects: list[dict[str, Any]], rejected: int, home: Home, console: Console) -> None:
     if not rejects:
         return
     table = _right(Table("rejected in", "line", "column", "why"), 1)
     for reject in rejects[:_REJECTS_SHOWN]:
         table.add_row(reject["file"], str(reject["line"]), reject["column"] or "", reject["reason"])
     console.print(table)
-    if len(rejects) > _REJECTS_SHOWN:
-        console.print(f"and {len(rejects) - _REJECTS_SHOWN:,} more, all kept in {home.rejected}")
+    if rejected > _REJECTS_SHOWN:
+        console.print(f"and {rejected - _REJECTS_SHOWN:,} more, all kept in {home.rejected}", soft_wrap=True)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from orchestration.errors import BuildError
 from orchestration.home import DBT_PROJECT_DIR, SEEDS_DIR, Home
@@ -120,3 +121,21 @@ def ensure_manifest(home: Home, settings: Settings) -> Path:
         )
         stamp.write_text(wanted)
     return manifest
+
+
+def by_date_marts(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Marts that hold one set of rows per business day, with their date column."""
+    return {
+        node["name"]: node["config"]["meta"]["by_date"]
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model" and "by_date" in node["config"].get("meta", {})
+    }
+
+
+def published_models(manifest: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Names of the models that are published, by schema: marts and private."""
+    found: dict[str, list[str]] = {"marts": [], "private": []}
+    for node in manifest["nodes"].values():
+        if node["resource_type"] == "model" and node["schema"] in found:
+            found[node["schema"]].append(node["name"])
+    return {schema: sorted(names) for schema, names in found.items()}
