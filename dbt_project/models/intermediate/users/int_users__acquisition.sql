@@ -12,6 +12,10 @@ with
 
     referrals as (select * from {{ ref("stg_raw__referrals") }}),
 
+    activity as (select * from {{ ref("int_activity") }}),
+
+    passive_activities as (select * from {{ ref("passive_activities") }}),
+
     lookup as (select * from {{ ref("int_identity__lookup") }}),
 
     first_contacts as (
@@ -100,6 +104,31 @@ with
 
     first_entries as (select user_id, channel, campaign_id from ranked_entries where entry_rank = 1),
 
+    -- Users whom only their behaviour shows: the channel they were first seen in.
+    seen_channels as (
+        select activity.user_id, activity.channel, min(activity.occurred_at) as seen_at
+        from activity
+        left join first_entries on activity.user_id = first_entries.user_id
+        left join passive_activities on activity.activity = passive_activities.activity
+        where
+            activity.channel is not null
+            and first_entries.user_id is null
+            and passive_activities.activity is null
+        group by activity.user_id, activity.channel
+    ),
+
+    ranked_channels as (
+        select
+            user_id,
+            channel,
+            row_number() over (
+                partition by user_id order by seen_at asc nulls last, channel asc nulls last
+            ) as channel_rank
+        from seen_channels
+    ),
+
+    first_channels as (select user_id, channel from ranked_channels where channel_rank = 1),
+
     invitations as (
         select
             invitees.user_id,
@@ -130,6 +159,9 @@ with
         from first_entries
         union
         select user_id
+        from first_channels
+        union
+        select user_id
         from first_contacts
         union
         select user_id
@@ -139,7 +171,7 @@ with
     final as (
         select
             acquired.user_id,
-            first_entries.channel as acquisition_channel,
+            coalesce(first_entries.channel, first_channels.channel) as acquisition_channel,
             first_contacts.state_code as acquisition_state_code,
             coalesce(first_contacts.campaign_id, first_entries.campaign_id) as acquisition_campaign_id,
             cast(
@@ -149,6 +181,7 @@ with
             inviters.inviter_user_id
         from acquired
         left join first_entries on acquired.user_id = first_entries.user_id
+        left join first_channels on acquired.user_id = first_channels.user_id
         left join first_contacts on acquired.user_id = first_contacts.user_id
         left join code_users on first_contacts.state_code = code_users.state_code
         left join inviters on acquired.user_id = inviters.user_id

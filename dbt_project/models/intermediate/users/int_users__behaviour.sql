@@ -32,20 +32,31 @@ with
         group by user_id
     ),
 
+    -- The time zone is looked up for each quarter of an hour, not for each activity.
+    quarter_hours as (
+        select
+            {{ quarter_hour("occurred_at") }} as quarter_hour,
+            {{ business_hour("min(occurred_at)") }} as activity_hour
+        from activity
+        where activity_date > {{ add_days(as_of(), -90) }} and activity_date <= {{ as_of() }}
+        group by 1
+    ),
+
     recent as (
         select
             activity.user_id,
             activity.activity_date,
-            {{ business_hour("activity.occurred_at") }} as activity_hour,
+            quarter_hours.activity_hour,
             activity.touchpoint,
             count(*) as activities_count
         from activity
+        inner join quarter_hours on {{ quarter_hour("activity.occurred_at") }} = quarter_hours.quarter_hour
         left join passive_activities on activity.activity = passive_activities.activity
         where
             passive_activities.activity is null
             and activity.activity_date > {{ add_days(as_of(), -90) }}
             and activity.activity_date <= {{ as_of() }}
-        group by activity.user_id, activity.activity_date, activity_hour, activity.touchpoint
+        group by activity.user_id, activity.activity_date, quarter_hours.activity_hour, activity.touchpoint
     ),
 
     days as (
