@@ -122,10 +122,12 @@ class ExportResult:
 
 @dataclass(frozen=True)
 class _Field:
-    """A column of the prepared rows with its SQL type."""
+    """A column of the prepared rows: its SQL type, its name in files for machines, its header for people."""
 
     column: ExportColumn
     sql_type: str
+    name: str
+    header: str
 
     @property
     def kind(self) -> CellKind:
@@ -270,8 +272,12 @@ class _Export:
             "where not members.is_holdout order by position"
         )
         described = self.session.execute("describe rows").fetchall()
+        types = [str(row[1]) for row in described[: len(self.audience.columns)]]
         return [
-            _Field(column, str(row[1])) for column, row in zip(self.audience.columns, described, strict=False)
+            _Field(column, sql_type, own, header)
+            for column, sql_type, own, header in zip(
+                self.audience.columns, types, _names(self.audience), _headers(self.audience), strict=True
+            )
         ]
 
     def _columns(self, kind: ColumnKind) -> list[tuple[int, str]]:
@@ -367,7 +373,7 @@ class _Export:
             elif field.kind == "timestamp":
                 own = f"strftime({own}, '%Y-%m-%d %H:%M:%S')"
             expressions.append(own)
-        header = ",".join(_csv_header(field.column.header) for field in self.fields)
+        header = ",".join(_csv_header(field.header) for field in self.fields)
         self._copy_csv(part, expressions, _BOM + header.encode() + b"\r\n", newline="\\r\\n")
         return {
             "profile": "human",
@@ -392,7 +398,7 @@ class _Export:
         )
         row = self.session.execute(f"select {counts} from rows").fetchone() or ()
         return [
-            {"column": field.column.name, "apostrophe": row[2 * at], "tab": row[2 * at + 1]}
+            {"column": field.name, "apostrophe": row[2 * at], "tab": row[2 * at + 1]}
             for at, (_, field, _) in enumerate(text_columns)
             if row[2 * at] or row[2 * at + 1]
         ]
@@ -401,7 +407,7 @@ class _Export:
         expressions = [self._human(position, field) for position, field in enumerate(self.fields)]
         cursor = self.session.execute(f"select {self._widths(expressions)} from rows").fetchone() or ()
         columns = [
-            SheetColumn(field.column.header, field.kind, _width(field, longest))
+            SheetColumn(field.header, field.kind, _width(field, longest))
             for field, longest in zip(self.fields, cursor, strict=True)
         ]
         self.session.execute(f"select {', '.join(expressions)} from rows order by position")
@@ -446,18 +452,17 @@ class _Export:
         ]
         sources = {"wide": "user_wide", "tag": "user_tags", "identifier": "user_identifiers"}
         lines += [
-            (field.column.header, f"{sources[field.column.kind]}.{field.column.name}")
-            for field in self.fields
+            (field.header, f"{sources[field.column.kind]}.{field.column.name}") for field in self.fields
         ]
         return lines
 
     # --- machine profile ---
 
     def _raw(self) -> list[str]:
-        return [f"c{position} as {name(field.column.name)}" for position, field in enumerate(self.fields)]
+        return [f"c{position} as {name(field.name)}" for position, field in enumerate(self.fields)]
 
     def _write_machine_csv(self, part: Path) -> dict[str, Any]:
-        header = ",".join(_csv_cell(field.column.name) for field in self.fields)
+        header = ",".join(_csv_cell(field.name) for field in self.fields)
         expressions = [f"c{position}" for position in range(len(self.fields))]
         self._copy_csv(part, expressions, header.encode() + b"\n", newline="\\n")
         return {"profile": "machine", "encoding": "UTF-8", "newline": "LF", "time_zone": "UTC"}
@@ -497,9 +502,10 @@ class _Export:
         columns: list[dict[str, Any]] = []
         for position, field in enumerate(self.fields):
             entry: dict[str, Any] = {
-                "name": field.column.name,
+                "name": field.name,
+                "source": field.column.name,
                 "kind": field.column.kind,
-                "label": field.column.header,
+                "label": field.header,
                 "type": field.sql_type,
                 "filled": filled[position],
             }
@@ -573,14 +579,11 @@ def _check(audience: AudienceExport, formats: Sequence[FileFormat] | None) -> tu
         raise UsageError(f"{', '.join(unknown) or 'No format'}: choose formats from {', '.join(FILE_NAMES)}.")
     if not audience.columns:
         raise UsageError(f"The audience {audience.name} exports no column: declare at least one.")
-    repeated = {
-        column.name
-        for column in audience.columns
-        if sum(other.name.lower() == column.name.lower() for other in audience.columns) > 1
-    }
+    asked = [(column.kind, column.name.lower()) for column in audience.columns]
+    repeated = sorted({own for kind, own in asked if asked.count((kind, own)) > 1})
     if repeated:
         raise UsageError(
-            f"The audience {audience.name} exports {', '.join(sorted(repeated))} twice: name each column once."
+            f"The audience {audience.name} exports {', '.join(repeated)} twice: name each column once."
         )
     return wanted
 
@@ -649,9 +652,32 @@ def _open_pair(home: Home, settings: Settings) -> Iterator[tuple[duckdb.DuckDBPy
     raise JingxiError("The last publication was interrupted: run `jingxi run` again, then export.")
 
 
+def _names(audience: AudienceExport) -> list[str]:
+    """Names in files for machines; a tag or an identifier called like another column gets its kind in front."""
+    taken: set[str] = {column.name.lower() for column in audience.columns if column.kind == "wide"}
+    names = []
+    for column in audience.columns:
+        own = column.name
+        if column.kind != "wide":
+            while own.lower() in taken:
+                own = f"{column.kind}_{own}"
+            taken.add(own.lower())
+        names.append(own)
+    return names
+
+
+def _headers(audience: AudienceExport) -> list[str]:
+    """Headers for people; where two columns share one, the name follows in brackets."""
+    headers = [column.header for column in audience.columns]
+    return [
+        header if headers.count(header) == 1 else f"{header} ({own})"
+        for header, own in zip(headers, _names(audience), strict=True)
+    ]
+
+
 def _width(field: _Field, longest: int | None) -> int:
     """Width of a sheet column in characters."""
-    header = sum(2 if ord(character) > 0x2E80 else 1 for character in field.column.header) + 4
+    header = sum(2 if ord(character) > 0x2E80 else 1 for character in field.header) + 4
     shown = {"date": 10, "timestamp": 16, "boolean": 6, "rate": 8}.get(field.kind, int(longest or 0) + 2)
     if field.kind == "number":
         shown += 3

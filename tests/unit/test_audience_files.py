@@ -319,6 +319,24 @@ def test_one_column_with_empty_cells_keeps_its_rows(home: Home) -> None:
     assert lines[4] == b'""'
 
 
+def test_columns_with_one_name_or_one_header_stay_apart(home: Home) -> None:
+    columns = (
+        ExportColumn("is_member", label="X"),
+        ExportColumn("style", "tag", "X"),
+        ExportColumn("phone", "identifier", "Y"),
+        ExportColumn("phone", "tag", "Z"),
+    )
+    with duckdb.connect(str(home.warehouse)) as connection:
+        connection.execute("insert into marts.user_tags values ('u2', 'phone', 'android', 1)")
+    publish(home, SETTINGS, as_of=DAY, input_hash="h2", by_date={}, now=NOW)
+    result = export(home, AudienceExport("win-back", "x", columns))
+    header = (result.folder / "audience.csv").read_text(encoding="utf-8-sig").splitlines()[0]
+    assert header == "X (is_member),X (style),Y,Z"
+    relation = duckdb.sql(f"from '{result.folder / 'audience.parquet'}'")
+    assert relation.columns == ["is_member", "style", "phone", "tag_phone"]
+    assert relation.fetchall()[1] == (False, None, "+8613800000003", "android")
+
+
 def test_leftovers_of_a_killed_export_are_swept(home: Home) -> None:
     folder = home.exports / "win-back" / "2026-06-30"
     (folder / "work.part" / "spill").mkdir(parents=True)
