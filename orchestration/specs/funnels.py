@@ -302,7 +302,9 @@ class _Checker:
         self.spec = spec
         self.wide = wide
         self.problems: list[Problem] = []
-        self.positions = {step.name: number for number, step in enumerate(spec.steps, 1)}
+        self.positions: dict[str, int] = {}
+        for number, step in enumerate(spec.steps, 1):
+            self.positions.setdefault(step.name, number)
 
     def refuse(self, text: str, *location: str | int) -> None:
         self.problems.append(self.document.problem(location, text))
@@ -353,7 +355,7 @@ class _Checker:
                 )
         predicate = None
         if where is not None:
-            vocabulary = Vocabulary(columns=ACTIVITY_COLUMNS)
+            vocabulary = Vocabulary(columns=ACTIVITY_COLUMNS, table="the activity stream")
             predicate, problems = read_predicate(where, vocabulary, self.document, (*at, "where"))
             self.problems += problems
         return Match(tuple(dict.fromkeys(names)), predicate)

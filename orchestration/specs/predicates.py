@@ -136,6 +136,7 @@ class Vocabulary:
     columns: Mapping[str, Column]
     tags: Mapping[str, TagType] | None = None
     audiences: Collection[str] | None = None
+    table: str = "user_wide"  # what the columns belong to, in messages
 
 
 def read_predicate(
@@ -203,7 +204,7 @@ class _Reader:
         if column is None:
             raise _Refused(
                 (*at, "column"),
-                f"there is no column {shown(name)} in user_wide; {nearest(name, self.vocabulary.columns)}",
+                f"there is no column {shown(name)} in {self.vocabulary.table}; {nearest(name, self.vocabulary.columns)}",
             )
         return self._comparison(Subject("column", name, column.type), column.values, rest, at)
 
