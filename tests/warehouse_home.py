@@ -1,0 +1,108 @@
+"""A home whose raw rows are written by the test, and the real dbt project run on it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orchestration.home import DBT_PROJECT_DIR, Home
+from orchestration.ingestion.contracts import TABLES_BY_NAME
+from orchestration.ingestion.registry import FileEntry, RawFile, Registry, raw_columns, storage_type
+
+Row = Mapping[str, Any]
+DBT = Path(sys.executable).with_name("dbt")
+
+
+class WarehouseHome:
+    """Raw files in, dbt, rows out."""
+
+    def __init__(self, path: Path, *, target: Path | None = None) -> None:
+        self.home = Home(path)
+        self.home.create()
+        self._target = target or self.home.dbt_target
+        self._files = 0
+
+    def arrive(self, table: str, rows: Sequence[Row], on: str, *, path: str | None = None) -> None:
+        """One raw file of a table that arrives on a day, as if taken in from the landing file `path`."""
+        self._files += 1
+        day = dt.date.fromisoformat(on)
+        taken_in_at = dt.datetime.combine(day, dt.time(12)) + dt.timedelta(seconds=self._files)
+        file_id = hashlib.sha256(f"{table} {on} {sorted(map(repr, rows))} {path}".encode()).hexdigest()
+        columns = raw_columns(TABLES_BY_NAME[table])
+        unknown = {name for row in rows for name in row} - {column.name for column in columns}
+        assert not unknown, f"{table} has no columns {unknown}"
+        relative = Path("raw") / table / on / f"{file_id}.parquet"
+        file = self.home.path / relative
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with duckdb.connect() as connection:
+            declared = ", ".join(f'"{column.name}" {storage_type(column)}' for column in columns)
+            connection.execute(f"create table raw ({declared})")
+            for number, row in enumerate(rows, start=1):
+                added = {
+                    "_file_id": file_id,
+                    "_record": number,
+                    "_arrived_on": day,
+                    "_taken_in_at": taken_in_at,
+                }
+                values = {"properties": "{}", **row, **added}
+                connection.execute(
+                    f"insert into raw values ({', '.join('?' * len(columns))})",
+                    [values.get(column.name) for column in columns],
+                )
+            connection.execute(f"copy raw to '{file}' (format parquet)")
+        entry = FileEntry(
+            table=table,
+            path=path or f"{table}/{on}/{self._files}.csv",
+            content_hash=file_id,
+            status="taken",
+            reason=None,
+            format="csv",
+            records=len(rows),
+            accepted=len(rows),
+            rejected=0,
+            arrived_on=day,
+            taken_in_at=taken_in_at,
+            raw_files=(RawFile(str(relative), day, len(rows)),),
+        )
+        Registry(self.home).commit([entry], {})
+
+    def dbt(self, command: str, as_of: str, *arguments: str) -> str:
+        """Run dbt on this home; what it printed. Fails the test when dbt fails."""
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("JINGXI_", "DBT_"))
+        }
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        environment |= {"JINGXI_HOME": str(self.home.path), "JINGXI_AS_OF": as_of}
+        folders = ["--project-dir", DBT_PROJECT_DIR, "--profiles-dir", DBT_PROJECT_DIR]
+        folders += ["--target-path", self._target, "--log-path", self.home.logs]
+        process = subprocess.run(
+            [str(part) for part in (DBT, command, *folders, *arguments)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert process.returncode == 0, f"{process.stdout[-6000:]}\n{process.stderr[-2000:]}"
+        return process.stdout
+
+    def build(self, as_of: str, *select: str) -> None:
+        """Build models with their data tests, without unit tests."""
+        self.dbt("build", as_of, "--exclude-resource-type", "unit_test", "--select", *select)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Rows of a query on the private warehouse."""
+        with duckdb.connect(str(self.home.warehouse), read_only=True) as connection:
+            return connection.execute(query).fetchall()
+
+    def row(self, query: str) -> tuple[Any, ...]:
+        """The one row of a query."""
+        (row,) = self.rows(query)
+        return row
