@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 
 from orchestration.home import DBT_PROJECT_DIR, Home
 from orchestration.ingestion.contracts import TABLES_BY_NAME
 from orchestration.ingestion.registry import FileEntry, RawFile, Registry, raw_columns, storage_type
 
 Row = Mapping[str, Any]
-DBT = Path(sys.executable).with_name("dbt")
 
 
 class WarehouseHome:
     """Raw files in, dbt, rows out."""
 
-    def __init__(self, path: Path, *, target: Path | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.home = Home(path)
         self.home.create()
-        self._target = target or self.home.dbt_target
         self._files = 0
 
     def arrive(self, table: str, rows: Sequence[Row], on: str, *, path: str | None = None) -> None:
@@ -74,28 +70,33 @@ class WarehouseHome:
         )
         Registry(self.home).commit([entry], {})
 
-    def dbt(self, command: str, as_of: str, *arguments: str) -> str:
-        """Run dbt on this home; what it printed. Fails the test when dbt fails."""
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("JINGXI_", "DBT_"))
-        }
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        environment |= {"JINGXI_HOME": str(self.home.path), "JINGXI_AS_OF": as_of}
-        folders = ["--project-dir", DBT_PROJECT_DIR, "--profiles-dir", DBT_PROJECT_DIR]
-        folders += ["--target-path", self._target, "--log-path", self.home.logs]
-        process = subprocess.run(
-            [str(part) for part in (DBT, command, *folders, *arguments)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert process.returncode == 0, f"{process.stdout[-6000:]}\n{process.stderr[-2000:]}"
-        return process.stdout
-
     def build(self, as_of: str, *select: str) -> None:
-        """Build models with their data tests, without unit tests."""
-        self.dbt("build", as_of, "--exclude-resource-type", "unit_test", "--select", *select)
+        """Build models and run the data tests that read only them and what they need."""
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+        from dbt.cli.main import dbtRunner
+
+        folders = ["--project-dir", DBT_PROJECT_DIR, "--profiles-dir", DBT_PROJECT_DIR]
+        folders += ["--target-path", self.home.dbt_target, "--log-path", self.home.logs]
+        choice = [
+            "--select",
+            *select,
+            "--exclude-resource-type",
+            "unit_test",
+            "--indirect-selection",
+            "buildable",
+        ]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("JINGXI_HOME", str(self.home.path))
+            patch.setenv("JINGXI_AS_OF", as_of)
+            outcome = dbtRunner().invoke(["build", "--quiet", *map(str, folders), *choice])
+            # dbt keeps the file open in this process, and other settings could not open it.
+            DuckDBConnectionManager.close_all_connections()
+        failed = [
+            f"{r.node.name}: {r.message}"
+            for r in getattr(outcome.result, "results", [])
+            if r.status in ("error", "fail")
+        ]
+        assert outcome.success, outcome.exception or failed
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of a query on the private warehouse."""
