@@ -253,6 +253,33 @@ def test_an_instant_keeps_its_zone(tmp_path: Path, home: Home) -> None:
     assert moment == dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
+def test_days_beside_a_lasting_file(source: Path, tmp_path: Path, home: Home) -> None:
+    text = SHOP.read_text()
+    text = text.replace(
+        "inputs:\n", "inputs:\n  goods:\n    files: goods.csv\n    columns: {sku: text!, title: text}\n"
+    )
+    text = text.replace("from: lines", "from: [lines, goods]").replace(
+        "sku as product_id", "(select any_value(title) from goods where goods.sku = lines.sku) as product_id"
+    )
+    text += "  products:\n    from: goods\n    sql: select sku as product_id, title as name from goods\n"
+    spec = adapter(tmp_path, text)
+    goods = "sku,title,Note,note,\nlipstick,口红,1,2,3\nmascara,睫毛膏,,,\ncream,面霜,,,\n"
+    (source / "goods.csv").write_text(goods)
+    late = (source / "orders_20260302.csv").read_bytes()
+    (source / "orders_20260302.csv").unlink()
+    run(spec, source, home)
+    (source / "orders_20260302.csv").write_bytes(late)
+    result = run(spec, source, home)  # the lasting file is read for the new day, and not counted again
+    assert sorted(file.parent.name for file in result.written) == ["dt=2026-03-02"] * 2
+    assert result.report.inputs["goods"].records == 3
+    assert result.report.tables == {"orders": 3, "order_lines": 4, "products": 3}
+    assert [row[0] for row in rows(home, "order_lines", "product_id")] == ["口红", "口红", "睫毛膏", "面霜"]
+    (source / "goods.csv").write_text(
+        goods.replace("面霜", "日霜")
+    )  # what days are made of, so they are made again
+    assert {file.parent.name for file in run(spec, source, home).written} == {"dt=2026-03-02", "products"}
+
+
 # ---------------------------------------------------------------- nothing is lost
 
 
@@ -381,6 +408,14 @@ def test_a_missing_column_is_named(source: Path, home: Home) -> None:
     assert "orders_20260302.csv line 1: the columns pieces, price, paid are missing" in str(caught.value)
     assert "13900000001" not in str(caught.value)
     assert content(home) == {}
+
+
+def test_a_column_that_is_there_twice(tmp_path: Path, home: Home) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "people.csv").write_text("id,ID\n1,2\n")
+    with pytest.raises(IntakeError, match=r"people.csv line 1: the column id is there twice"):
+        run(adapter(tmp_path, own("{id: text!}")), folder, home)
 
 
 def test_a_file_name_without_a_day(source: Path, home: Home) -> None:

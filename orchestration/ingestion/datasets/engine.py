@@ -398,7 +398,7 @@ def _read(
     else:
         # One JSON object a line: read as text, so that a broken line is one malformed record.
         fields = ", ".join(
-            f"json_extract_string(case when json_valid(line) then line end, {_text('$.' + json.dumps(c))}) as {_name(c)}"
+            f"json_extract_string(case when json_valid(line) then line end, {_text('$.' + json.dumps(c, ensure_ascii=False))}) as {_name(c)}"
             for c in declared.columns
         )
         relation = (

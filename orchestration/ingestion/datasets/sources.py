@@ -147,9 +147,14 @@ def layout(declared: InputSpec, path: Path) -> Layout:
             f"{'are' if len(missing) > 1 else 'is'} missing. Export the file with {'them' if len(missing) > 1 else 'it'}, "
             "or name the columns of a file without a header under names in the adapter."
         )
-    twice = [name for name in header if header.count(name) > 1]
+    twice = [name for name in declared.columns if header.count(name) > 1]
     if twice:
         raise IntakeError(f"{path} line 1: the column {twice[0]} is there twice. Rename one of them.")
+    folded = [name.casefold() for name in header]  # DuckDB's names do not differ by case alone
+    header = [
+        n if folded.index(f) == i else f"_column_{i + 1}"
+        for i, (n, f) in enumerate(zip(header, folded, strict=True))
+    ]
     return Layout("csv", tuple(header), True, best, encoding)
 
 
