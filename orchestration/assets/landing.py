@@ -14,6 +14,8 @@ from orchestration.ingestion.sources import LANDING, bring
 from orchestration.resources.workspace import Workspace
 
 OWNERS = ["team:data-engineering"]
+# One run per business day: a day is built whole, published, and only then the next.
+BACKFILL = dg.BackfillPolicy.multi_run(1)
 LANDING_KEY = dg.AssetKey("landing")
 
 
@@ -44,6 +46,7 @@ def landing_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDe
         owners=OWNERS,
         kinds={"file"},
         partitions_def=partitions,
+        backfill_policy=BACKFILL,
         description="Files that wait to be taken in, one folder per input table. A bundled dataset is "
         "simulated, or translated from its own files, into this folder first.",
     )
@@ -91,6 +94,7 @@ def landing_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDe
             for table in TABLES
         ],
         partitions_def=partitions,
+        backfill_policy=BACKFILL,
     )
     def raw(
         context: dg.AssetExecutionContext, config: IntakeRunConfig, workspace: Workspace

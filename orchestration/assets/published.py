@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from orchestration.assets.landing import OWNERS
+from orchestration.assets.landing import BACKFILL, OWNERS
 from orchestration.publishing.audience_files import AudienceExport, write_audience_files
 from orchestration.publishing.publish import publish, published_as
 from orchestration.resources.workspace import Workspace
@@ -33,6 +33,7 @@ def published_asset(
         owners=OWNERS,
         kinds={"duckdb", "parquet"},
         partitions_def=partitions,
+        backfill_policy=BACKFILL,
         description="One version of all marts for BI: marts.duckdb and Parquet files, switched whole after every "
         "test has passed; private.duckdb holds the identifiers for export.",
     )
@@ -82,6 +83,7 @@ def audience_file_assets(
             for export in exports
         ],
         partitions_def=partitions,
+        backfill_policy=BACKFILL,
     )
     def audience_files(
         context: dg.AssetExecutionContext, workspace: Workspace

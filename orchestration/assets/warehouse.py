@@ -11,7 +11,7 @@ import dagster as dg
 import duckdb
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliInvocation, dbt_assets
 
-from orchestration.assets.landing import OWNERS
+from orchestration.assets.landing import BACKFILL, OWNERS
 from orchestration.errors import BuildError
 from orchestration.home import Home
 from orchestration.publishing.publish import published_as
@@ -118,6 +118,7 @@ def warehouse_assets(manifest: Path, partitions: dg.PartitionsDefinition[str]) -
         dagster_dbt_translator=Translator(),
         partitions_def=partitions,
         exclude="resource_type:unit_test",
+        backfill_policy=BACKFILL,
     )
     def warehouse(
         context: dg.AssetExecutionContext, config: BuildRunConfig, workspace: Workspace, dbt: WarehouseDbt
@@ -136,7 +137,7 @@ def warehouse_assets(manifest: Path, partitions: dg.PartitionsDefinition[str]) -
             context.log.info(f"Filling in {day}")
             run_dbt(
                 home,
-                dbt_args("run", settings, select=HISTORY_SELECTION),
+                dbt_args("build", settings, select=HISTORY_SELECTION, tests=False),
                 dbt_environment(home, settings, day, input_hash(home, settings, day)),
             )
         environment = dbt_environment(home, settings, as_of, wanted)

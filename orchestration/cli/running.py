@@ -163,7 +163,7 @@ def _execute(
         purpose=purpose,
         wait=order.wait,
     )
-    job = definitions.get_job_def(MAIN_JOB)
+    job = definitions.resolve_job_def(MAIN_JOB)
     run_id = str(uuid.uuid4())
     # dagster-dbt reports its own calls; what a person wants to know is said by the assets.
     logging.getLogger("dagster.builtin").setLevel(logging.WARNING)
@@ -214,7 +214,8 @@ def _listener(say: Any) -> Any:
 
 def _failure(result: dg.ExecuteInProcessResult) -> JingxiError:
     """The error that ended the run, as it was raised: Dagster keeps errors as text."""
-    kinds = {kind.__name__: kind for kind in [JingxiError, *_kinds_of(JingxiError)]}
+    known: list[type[JingxiError]] = [JingxiError, *_kinds_of(JingxiError)]
+    kinds = {kind.__name__: kind for kind in known}
     deepest = "The run failed; `jingxi dev` shows its log."
     for event in result.all_events:
         error = getattr(event.event_specific_data, "error", None)

@@ -35,14 +35,19 @@ def dbt_args(
     *,
     select: Sequence[str] = (),
     full_refresh: bool = False,
-    unit_tests: bool = False,
+    tests: bool = True,
 ) -> list[str]:
-    """Arguments of one dbt call. Pure: same arguments in, same list out."""
+    """Arguments of one dbt call. Pure: same arguments in, same list out.
+
+    Unit tests are left to the project's own tests: they say nothing about the data of a run.
+    """
     args = [command, "--vars", json.dumps(settings.dbt_vars(), sort_keys=True)]
     if select:
         args += ["--select", *select]
-    if command == "build" and not unit_tests:
+    if command == "build":
         args += ["--exclude-resource-type", "unit_test"]
+        if not tests:
+            args += ["--exclude-resource-type", "test"]
     if full_refresh:
         args.append("--full-refresh")
     return args
