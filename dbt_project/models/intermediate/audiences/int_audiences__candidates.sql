@@ -25,7 +25,7 @@ with
             evaluated.tag__contact_lost,
             evaluated.tag__coupon_user,
             evaluated.tag__discount_seeker,
-            evaluated.tag__returns_often,
+            evaluated.tag__had_refund,
             evaluated.tag__unsubscribed
         from user_wide
         left join evaluated on user_wide.user_id = evaluated.user_id
@@ -56,7 +56,7 @@ with
     audience__coupon_reminder as (select user_id, suppressed_by, suppressed_by is null as is_member from audience__coupon_reminder__met),
 
     audience__important_winback__met as (
-        select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__unsubscribed then 'unsubscribed' when users.tag__returns_often then 'returns_often' end as suppressed_by, users.net_amount_365d, users.net_amount
+        select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__unsubscribed then 'unsubscribed' when users.net_amount <= 0 then 'nothing_left_after_refunds' end as suppressed_by, users.net_amount_365d, users.net_amount
         from users
         where (users.rfm_cell in ('important_winback', 'important_keep') and users.days_since_order >= 30)
     ),
@@ -92,7 +92,7 @@ with
     audience__lookalike_seed__met as (
         select users.user_id, case when false then '' end as suppressed_by, users.net_amount_365d
         from users
-        where (users.rfm_cell = 'important_value' and users.orders_count_365d >= 2 and not coalesce(users.tag__returns_often, false))
+        where (users.rfm_cell = 'important_value' and users.orders_count_365d >= 2 and not coalesce(users.tag__had_refund, false))
     ),
 
     audience__lookalike_seed as (

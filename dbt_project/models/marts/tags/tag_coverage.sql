@@ -253,11 +253,11 @@ with
         from evaluated
         union all
         select
-            'returns_often' as tag,
+            'had_refund' as tag,
             count(*) as users_count,
-            count(case when tag__returns_often then 1 end) as set_count,
-            count(case when known__returns_often and not coalesce(tag__returns_often, false) then 1 end) as not_set_count,
-            count(case when not known__returns_often then 1 end) as not_evaluable_count
+            count(case when tag__had_refund then 1 end) as set_count,
+            count(case when known__had_refund and not coalesce(tag__had_refund, false) then 1 end) as not_set_count,
+            count(case when not known__had_refund then 1 end) as not_evaluable_count
         from evaluated
         union all
         select

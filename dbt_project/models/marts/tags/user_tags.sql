@@ -378,15 +378,15 @@ with
         union all
         select
             user_id,
-            'returns_often' as tag,
-            case when tag__returns_often then 'true' else 'false' end as tag_value,
+            'had_refund' as tag,
+            case when tag__had_refund then 'true' else 'false' end as tag_value,
             cast(1 as double) as weight,
             {{ as_of() }} as first_set_on,
             {{ as_of() }} as last_confirmed_on,
             cast(null as date) as expires_on,
             cast(1 as bigint) as evidence_count
         from evaluated
-        where tag__returns_often
+        where tag__had_refund
         union all
         select
             user_id,
