@@ -1,4 +1,4 @@
--- No audience has more members than its limit, and none is left of one that has expired.
+-- Every audience is declared, has no more members than its limit, and none after its last day.
 with
 
     members as (
@@ -10,8 +10,11 @@ with
     final as (
         select members.audience, members.members_count
         from members
-        inner join definitions on members.audience = definitions.audience
-        where members.members_count > definitions.user_limit or definitions.expires_on < {{ as_of() }}
+        left join definitions on members.audience = definitions.audience
+        where
+            definitions.audience is null
+            or members.members_count > definitions.user_limit
+            or definitions.expires_on < {{ as_of() }}
     )
 
 select *
