@@ -177,16 +177,17 @@ def compile_(
         bool, typer.Option("--check", help="Change nothing; fail when something is stale.")
     ] = False,
 ) -> None:
-    """Turn the specs into SQL, catalogues and exposures."""
+    """Turn specs and contracts into SQL, catalogues, exposures and docs."""
     from orchestration.specs.compiler import check_compiled, write_compiled
+    from orchestration.warehouse.contract_models import stale_files, write_files
 
     if check:
-        stale = check_compiled()
+        stale = [*(f"dbt_project/{path}" for path in stale_files()), *check_compiled()]
         if stale:
             raise JingxiError(f"Stale: {', '.join(stale)}. Run `jingxi compile`.")
         console.print("Every generated file is up to date.")
         return
-    changed = write_compiled()
+    changed = [*(f"dbt_project/{path}" for path in write_files()), *write_compiled()]
     console.print("\n".join(f"wrote {file}" for file in changed) or "Nothing to write.")
 
 

@@ -1,12 +1,10 @@
-"""The dbt sources and staging models, written from the input layer's contracts.
+"""The dbt sources, the staging models and the page on the input layer, written from the contracts.
 
-`python -m orchestration.warehouse.contract_models` writes them, `--check` says which of them are stale.
+`jingxi compile` writes them, `jingxi compile --check` says which of them are stale.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,11 @@ import yaml
 from orchestration.home import DBT_PROJECT_DIR
 from orchestration.ingestion.contracts import RAW_COLUMNS, TABLES, Column, Table, Type
 
-COMMAND = "python -m orchestration.warehouse.contract_models"
+COMMAND = "jingxi compile"
 FOLDER = Path("models/staging/raw")
 SOURCES_FILE = FOLDER / "_raw__sources.yml"
 MODELS_FILE = FOLDER / "_raw__models.yml"
+PAGE_FILE = Path("docs/input_layer.md")
 
 FIRST_ARRIVED_ON = Column(
     "_first_arrived_on", Type.DATE, "Business day on which the first version of the record was known.", True
@@ -118,9 +117,35 @@ def models_document() -> dict[str, Any]:
     }
 
 
+def page() -> str:
+    """The input layer for people who bring data, in Markdown."""
+    lines = [
+        f"<!-- Written by `{COMMAND}`; change contracts.py instead. -->",
+        "# The input layer",
+        "",
+        "One folder per table below the landing folder, at any depth: `landing/orders/dt=2026-01-31/*.csv`. CSV (UTF-8 or",
+        "GB18030; comma, semicolon or tab), JSON lines or Parquet, CSV and JSON lines also as `.gz`. Only tables that are",
+        "there are used. `dt=` is the business day on which a file's rows were known. Columns that are not listed are kept",
+        "in `properties` and reported. Timestamps are ISO 8601; without a zone they are business time.",
+        "",
+    ]
+    for table in TABLES:
+        key = ", ".join(f"`{name}`" for name in table.key)
+        lines += [f"## {table.name}", "", f"{table.description} Key: {key}.", ""]
+        lines += ["| column | type | needed | |", "|---|---|---|---|"]
+        lines += [
+            f"| `{column.name}` | {column.type.name.lower()} | {'yes' if column.required else ''} | "
+            f"{column.description} |"
+            for column in table.columns
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
 def rendered_files() -> dict[Path, str]:
     """Text of every generated file, by path below the dbt project."""
     files = {SOURCES_FILE: _yaml(sources_document()), MODELS_FILE: _yaml(models_document())}
+    files[PAGE_FILE] = page()
     files |= {FOLDER / f"{model_name(table)}.sql": staging_sql(table) for table in TABLES}
     return files
 
@@ -145,20 +170,6 @@ def write_files(project: Path = DBT_PROJECT_DIR) -> list[Path]:
         else:
             target.unlink()
     return changed
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line. Status 1 when `--check` finds stale files."""
-    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only say what is stale")
-    check = parser.parse_args(arguments).check
-    paths = stale_files() if check else write_files()
-    for path in paths:
-        sys.stdout.write(f"{'stale' if check else 'written'}: dbt_project/{path}\n")
-    if check and paths:
-        sys.stderr.write(f"Run `{COMMAND}` and commit the result.\n")
-        return 1
-    return 0
 
 
 def _read(path: Path) -> str | None:
@@ -186,7 +197,3 @@ def _list(names: Sequence[str]) -> str:
 def _yaml(document: dict[str, Any]) -> str:
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
     return f"# Written by `{COMMAND}`; change contracts.py instead.\n{text}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-{#- Written by `python -m orchestration.warehouse.contract_models`; change contracts.py instead. -#}
+{#- Written by `jingxi compile`; change contracts.py instead. -#}
 with
     latest as ({{ latest_version(source("raw", "erasure_requests"), key=["request_id"]) }}),
     final as (

@@ -1,4 +1,4 @@
-{#- Written by `python -m orchestration.warehouse.contract_models`; change contracts.py instead. -#}
+{#- Written by `jingxi compile`; change contracts.py instead. -#}
 with
     latest as ({{ latest_version(source("raw", "touches"), key=["touch_id", "status"], few_repeat=true) }}),
     final as (
