@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from orchestration.ingestion.contracts import Column, Type
 
 _FIRST, _LAST = "timestamp '1000-01-01'", "timestamp '9999-12-31 23:59:59.999999'"
+_LAST_RULED_YEAR = 2100  # zone rules repeat every year long before
 _BLANKS = "' ' || chr(9) || chr(10) || chr(13)"
 # ISO 8601 with a zone, in the spellings that a plain cast does not take.
 _ZONED = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)? ?(Z|UTC|[+-]\d\d(:?\d\d)?)"
@@ -40,8 +41,8 @@ def name(identifier: str) -> str:
 
 
 @functools.cache
-def _steady_offset(zone: str) -> tuple[int, int, int] | None:
-    """First year, last year and seconds of the last run of years in which the zone keeps one offset.
+def _steady_offset(zone: str) -> tuple[int, int] | None:
+    """The first year from which the zone keeps one offset for good, and that offset in seconds.
 
     Days are sampled; no zone changes its offset for less than a day.
     """
@@ -53,14 +54,13 @@ def _steady_offset(zone: str) -> tuple[int, int, int] | None:
         single = offsets.pop() if len(offsets) == 1 else None
         return single.total_seconds() if single is not None else None
 
-    last = 2200
-    offset = offset_of(last)
+    first = _LAST_RULED_YEAR
+    offset = offset_of(first)
     if offset is None or offset != int(offset):
         return None
-    first = last
     while first > 1900 and offset_of(first - 1) == offset:
         first -= 1
-    return first, last, int(offset)
+    return first, int(offset)
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ class BusinessTime:
         steady = _steady_offset(self.zone)
         if steady is None:
             return slow
-        first, last, seconds = steady
+        first, seconds = steady
         return (
-            f"case when {moment} >= timestamp '{first}-01-03' and {moment} < timestamp '{last}-12-29' "
+            f"case when {moment} >= timestamp '{first}-01-03' "
             f"then {fast.format(moment=moment, seconds=seconds)} else {slow} end"
         )
 

@@ -281,22 +281,27 @@ class _Intake:
         """Read, judge, commit."""
         self._sweep()
         fingerprints = self._fingerprints(files)
-        bad: dict[str, str] = {file.name: file.problem for file in files if file.problem}
-        known_bad = self._known_bad()
         hashes = {file.name: fingerprints[file.name].content_hash for file in files}
-        refused = set(known_bad)
-        choices = self._choose(files, hashes, bad, refused)
+        known_bad = self._known_bad(files, hashes)
+        bad = {file.name: file.problem for file in files if file.problem and file.name not in known_bad}
+        choices = self._choose(files, hashes, {*bad, *known_bad})
         taken = self._plan(files, fingerprints, choices)
         self._read_all(taken, bad, on_progress)
-        new_bad = {(file.table.name, hashes[file.name]) for file in files if file.name in bad}
         if bad and not self._quarantine:
             raise IntakeError(_refusal(files, bad))
         if bad:
+            for file in files:
+                same_as = choices[file.name].same_as
+                if same_as in bad:
+                    bad[file.name] = f"has the same content as {same_as}, which {bad[same_as]}"
             # With a new version set aside, the content it would have replaced counts on.
-            choices = self._choose(files, hashes, bad, refused | new_bad)
+            choices = self._choose(files, hashes, {*bad, *known_bad})
             taken = [one for one in taken if choices[one.file.name].status == "take"]
         entries = self._finish(taken)
         for file in files:
+            choice = choices[file.name]
+            if choice.status == "same_content_as" and choice.is_new_version:
+                entries.append(self._repeated(file, hashes[file.name], choice.same_as))
             if file.name in bad:
                 entries.append(self._set_aside(file, hashes[file.name], bad[file.name]))
         if entries or taken or self._unseen(files, fingerprints):
@@ -304,7 +309,7 @@ class _Intake:
         by_name = {one.file.name: one for one in taken}
         return IntakeResult(
             tuple(
-                self._result(file, choices[file.name], by_name.get(file.name), bad, known_bad, hashes)
+                self._result(file, choices[file.name], by_name.get(file.name), known_bad | bad)
                 for file in files
             )
         )
@@ -363,49 +368,52 @@ class _Intake:
         settled = self._settled(files, fingerprints)
         return any(known.get(path) != fingerprint for path, fingerprint in settled.items())
 
-    def _known_bad(self) -> dict[tuple[str, str], str]:
-        """Contents that were set aside and whose copies still lie in quarantine."""
+    def _known_bad(self, files: list[LandingFile], hashes: dict[str, str]) -> dict[str, str]:
+        """Files that were set aside before and whose copies still lie in quarantine, with the reason."""
+        reasons = self._registry.quarantined()
         return {
-            (table, content_hash): reason
-            for (table, content_hash), reason in self._registry.quarantined().items()
-            if any((self._home.rejected / "quarantine" / table).glob(f"{content_hash}*"))
+            file.name: reasons[file.name, hashes[file.name]]
+            for file in files
+            if (file.name, hashes[file.name]) in reasons and self._copy(file, hashes[file.name]).exists()
         }
 
+    def _copy(self, file: LandingFile, content_hash: str) -> Path:
+        return self._home.rejected / "quarantine" / file.table.name / f"{content_hash}-{file.path.name}"
+
     def _choose(
-        self,
-        files: list[LandingFile],
-        hashes: dict[str, str],
-        bad: dict[str, str],
-        refused: set[tuple[str, str]],
+        self, files: list[LandingFile], hashes: dict[str, str], refused: set[str]
     ) -> dict[str, _Choice]:
         """What to do with each file, by what is in force now and what will be after this intake."""
         now = self._registry.heads()
-        usable = [
-            file
-            for file in files
-            if file.name not in bad and (file.table.name, hashes[file.name]) not in refused
-        ]
+        usable = [file for file in files if file.name not in refused]
+        heads = {(file.table.name, file.name): now.get((file.table.name, file.name)) for file in usable}
         replaced = {
             (file.table.name, file.name)
             for file in usable
-            if now.get((file.table.name, file.name), hashes[file.name]) != hashes[file.name]
+            if (head := heads[file.table.name, file.name]) is not None
+            and head.content_hash != hashes[file.name]
         }
-        in_force: dict[tuple[str, str], str] = {}
-        for (table, path), content_hash in now.items():
-            if (table, path) not in replaced:
-                in_force.setdefault((table, content_hash), path)
+        in_force = {
+            (table, head.content_hash): path
+            for (table, path), head in now.items()
+            if head.has_rows and (table, path) not in replaced
+        }
         choices: dict[str, _Choice] = {}
         for file in files:
+            head = now.get((file.table.name, file.name))
             content = (file.table.name, hashes[file.name])
-            if file not in usable:
+            is_same = head is not None and head.content_hash == content[1]
+            if file.name in refused:
                 choices[file.name] = _Choice("quarantined")
-            elif now.get((file.table.name, file.name)) == content[1]:
+            elif head is not None and is_same and head.has_rows:
                 choices[file.name] = _Choice("already_taken")
             elif content in in_force:
-                choices[file.name] = _Choice("same_content_as", same_as=in_force[content])
+                choices[file.name] = _Choice(
+                    "same_content_as", in_force[content], is_new_version=head is not None and not is_same
+                )
             else:
                 in_force[content] = file.name
-                choices[file.name] = _Choice("take", is_new_version=(file.table.name, file.name) in now)
+                choices[file.name] = _Choice("take", is_new_version=head is not None)
         return choices
 
     def _plan(
@@ -787,10 +795,9 @@ class _Intake:
 
     def _set_aside(self, file: LandingFile, content_hash: str, reason: str) -> FileEntry:
         """Copy a bad file to quarantine."""
-        folder = self._home.rejected / "quarantine" / file.table.name
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-        target = folder / f"{content_hash}-{file.path.name}"
+        target = self._copy(file, content_hash)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.chmod(0o700)
         part = target.with_name(f".{target.name}.part")
         shutil.copyfile(file.path, part)
         part.chmod(0o600)
@@ -810,22 +817,40 @@ class _Intake:
             self._now,
         )
 
+    def _repeated(self, file: LandingFile, content_hash: str, same_as: str | None) -> FileEntry:
+        """The end of a path's earlier version whose new content has come in under another name."""
+        day = self._arrival(file, by_row=False) or self._business_day
+        return FileEntry(
+            file.table.name,
+            file.name,
+            content_hash,
+            "taken",
+            None,
+            str(file.format),
+            0,
+            0,
+            0,
+            day,
+            self._now,
+            same_as=same_as,
+        )
+
     def _result(
         self,
         file: LandingFile,
         choice: _Choice,
         one: _Taken | None,
-        bad: dict[str, str],
-        known_bad: dict[tuple[str, str], str],
-        hashes: dict[str, str],
+        reasons: dict[str, str],
     ) -> FileResult:
         kind = str(file.format) if file.format else None
         if one is None:
-            reason = bad.get(file.name) or known_bad.get((file.table.name, hashes[file.name]))
-            if choice.status == "quarantined" and reason is None:
-                reason = "has the same content as another file that was set aside"
             return FileResult(
-                file.name, file.table.name, kind, choice.status, same_as=choice.same_as, reason=reason
+                file.name,
+                file.table.name,
+                kind,
+                choice.status,
+                same_as=choice.same_as,
+                reason=reasons.get(file.name),
             )
         days = [day for _, day, _ in one.parts if day is not None]
         return FileResult(

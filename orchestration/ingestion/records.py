@@ -6,7 +6,7 @@ a line end outside quotes. Lines without a character are no records. After a rec
 reading goes on at the next line; a quote that is never closed costs its own line only.
 
 Files are cut in blocks. A block in which all quotes are regular is handled by vectorised scans; only around
-an irregular quote are records walked one by one, with Python's csv module.
+an irregular quote or a stray carriage return are records walked one by one, with Python's csv module.
 """
 
 from __future__ import annotations
@@ -133,8 +133,9 @@ class CsvSplitter:
         return data[position:]
 
     def _regular_end(self, data: bytes, position: int) -> tuple[int, bool]:
-        """End of the last complete record before an irregular quote, and whether there is one."""
-        if data.find(b'"', position) < 0:
+        """End of the last complete record before an irregular quote or return, and whether there is one."""
+        has_stray = data.count(b"\r", position) != data.count(b"\r\n", position)
+        if not has_stray and data.find(b'"', position) < 0:
             return data.rfind(b"\n", position) + 1 or position, False
         view = np.frombuffer(data, dtype=np.uint8)[position:]
         quotes = np.flatnonzero(view == _QUOTE)
@@ -149,8 +150,12 @@ class CsvSplitter:
             (before == delimiter) | (before == _NEWLINE) | doubled,
             (after == delimiter) | (after == _NEWLINE) | (after == _RETURN) | (after == _QUOTE),
         )
-        irregular = np.flatnonzero(~regular)
-        limit = int(quotes[irregular[0]]) if len(irregular) else len(view)
+        irregular = quotes[~regular]
+        if has_stray:
+            returns = np.flatnonzero(view[:-1] == _RETURN)
+            returns = returns[view[returns + 1] != _NEWLINE]
+            irregular = np.concatenate([irregular, returns[np.searchsorted(quotes, returns) % 2 == 0]])
+        limit = int(irregular.min()) if len(irregular) else len(view)
         newlines = np.flatnonzero(view[:limit] == _NEWLINE)
         outside = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
         return (position + int(outside[-1]) + 1 if len(outside) else position), bool(len(irregular))
@@ -160,11 +165,6 @@ class CsvSplitter:
         valid = _is_utf8(data)
         if not valid and self._on_invalid is not None:
             self._on_invalid()
-        if data.count(b"\r") != data.count(b"\r\n"):
-            position = 0
-            while position < len(data):
-                position = yield from self._walk(data, position, at_end=True)
-            return
         has_blank = data[:1] in (b"\n", b"\r") or b"\n\n" in data or b"\n\r\n" in data
         if valid and not has_blank and b"\0" not in data and b'"' not in data:
             records = data.count(b"\n")

@@ -30,6 +30,7 @@ create table if not exists files (
     content_hash text not null,
     status text not null check (status in ('taken', 'quarantined')),
     reason text,
+    same_as text,
     format text,
     records integer not null,
     accepted integer not null,
@@ -73,7 +74,7 @@ order by files.table_name, raw_files.arrived_on, files.file_no, raw_files.path
 
 # The version in force of every landing path.
 _HEADS = """
-select table_name, path, content_hash
+select table_name, path, content_hash, same_as
 from files
 where status = 'taken'
   and file_no in (select max(file_no) from files where status = 'taken' group by table_name, path)
@@ -94,7 +95,11 @@ class RawFile:
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One landing file as the registry keeps it. `arrived_on` is its first day."""
+    """One landing file as the registry keeps it. `arrived_on` is its first day.
+
+    `same_as` names the path that brought the content before; the entry then has no rows and only ends the earlier
+    version of its own path.
+    """
 
     table: str
     path: str
@@ -108,6 +113,15 @@ class FileEntry:
     arrived_on: dt.date
     taken_in_at: dt.datetime
     raw_files: tuple[RawFile, ...] = ()
+    same_as: str | None = None
+
+
+@dataclass(frozen=True)
+class Head:
+    """The version of a path that is in force. It has no rows when another path had brought the content before."""
+
+    content_hash: str
+    has_rows: bool
 
 
 @dataclass(frozen=True)
@@ -172,16 +186,19 @@ class Registry:
         rows = self._rows("select min(arrived_on) from raw_files")
         return dt.date.fromisoformat(rows[0][0]) if rows and rows[0][0] else None
 
-    def heads(self) -> dict[tuple[str, str], str]:
-        """Content hash in force of every (table, path), in the order in which they were taken in."""
-        return {(table, path): content_hash for table, path, content_hash in self._rows(_HEADS)}
+    def heads(self) -> dict[tuple[str, str], Head]:
+        """The version in force of every (table, path), in the order in which they were taken in."""
+        return {
+            (table, path): Head(content_hash, same_as is None)
+            for table, path, content_hash, same_as in self._rows(_HEADS)
+        }
 
     def quarantined(self) -> dict[tuple[str, str], str]:
-        """Reason for every (table, content hash) that was set aside."""
+        """Reason for every (path, content hash) that was set aside."""
         rows = self._rows(
-            "select table_name, content_hash, reason from files where status = 'quarantined' order by file_no"
+            "select path, content_hash, reason from files where status = 'quarantined' order by file_no"
         )
-        return {(table, content_hash): reason for table, content_hash, reason in rows}
+        return {(path, content_hash): reason for path, content_hash, reason in rows}
 
     def raw_paths(self) -> set[str]:
         """Every raw file that the registry knows, relative to the home."""
@@ -221,8 +238,8 @@ class Registry:
         (intake_no,) = connection.execute("select coalesce(max(intake_no), 0) + 1 from files").fetchone()
         for entry in entries:
             cursor = connection.execute(
-                "insert into files (intake_no, table_name, path, content_hash, status, reason, format, records, "
-                "accepted, rejected, arrived_on, taken_in_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "insert into files (intake_no, table_name, path, content_hash, status, reason, same_as, format, records, "
+                "accepted, rejected, arrived_on, taken_in_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     intake_no,
                     entry.table,
@@ -230,6 +247,7 @@ class Registry:
                     entry.content_hash,
                     entry.status,
                     entry.reason,
+                    entry.same_as,
                     entry.format,
                     entry.records,
                     entry.accepted,
