@@ -301,7 +301,7 @@ def _make(
     spec, connection = work.spec, work.connection
     days = {unit for unit in stale if unit != _WHOLE}
     for name, declared in spec.inputs.items():
-        work.progress(f"reading {name}: {len(files[name]):,} files")
+        work.progress(f"reading {name} ({len(files[name]):,} file{'' if len(files[name]) == 1 else 's'})")
         wanted = [f for f in files[name] if f.day is None or f.day.isoformat() in days]
         _load(work, name, declared, wanted)
     _check_malformed_share(work)
