@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from orchestration.specs.catalog import KEY, Column, ValueType
+from orchestration.specs.catalog import KEY, ValueType
 from orchestration.specs.documents import (
     Document,
     Label,
@@ -26,27 +26,22 @@ from orchestration.specs.documents import (
     nearest,
     shown,
 )
-from orchestration.specs.generated import csv_text, dbt_day, model_header, yaml_header, yaml_text
-from orchestration.specs.kinds import Kind, Loaded, Project
+from orchestration.specs.kinds import Loaded, Project
 from orchestration.specs.predicates import (
     Predicate,
+    TagType,
     Vocabulary,
     audiences_in,
     columns_in,
     in_words,
-    literal,
     read_predicate,
     tags_in,
-    to_sql,
 )
-from orchestration.specs.tags import Tag, read_tags, tag_types, value_column
+from orchestration.specs.tags import Tag, tag_types
 
+FOLDER = "audiences"  # below dbt_project/specs
 BUCKETS = 10_000
 _BUCKETS_PER_PERCENT = BUCKETS // 100
-
-Identifier = Literal[
-    "unionid", "openid", "contact_id", "member_id", "phone", "email", "device_id", "buyer_id", "lead_id"
-]
 
 
 def _day(value: object) -> dt.date:
@@ -91,7 +86,7 @@ class ExportSpec(SpecModel):
 
     columns: tuple[str, ...] = Field((), max_length=60, description="Columns of user_wide")
     tags: tuple[str, ...] = Field((), max_length=60, description="Tags whose value is shown")
-    identifiers: tuple[Identifier, ...] = Field(
+    identifiers: tuple[Name, ...] = Field(
         (), description="Identifiers, read at export from the private store; as few as the purpose needs"
     )
     formats: tuple[Literal["csv", "xlsx", "parquet"], ...] = Field(
@@ -200,12 +195,11 @@ class Audience:
 
 
 def read_audience(
-    loaded: Loaded[AudienceSpec], columns: Mapping[str, Column], tags: Mapping[str, Tag], names: Sequence[str]
+    loaded: Loaded[AudienceSpec], project: Project, tags: Mapping[str, TagType], names: Collection[str]
 ) -> tuple[Audience | None, list[Problem]]:
-    """One audience checked against the columns, tags and audiences that there are."""
-    spec, document = loaded.spec, loaded.document
-    types = tag_types(tags)
-    vocabulary = Vocabulary(columns, types, names)
+    """One audience checked against the columns, active tags and audiences that there are."""
+    spec, document, columns = loaded.spec, loaded.document, project.columns
+    vocabulary = Vocabulary(columns, tags, names)
     who, problems = read_predicate(spec.who, vocabulary, document, ("who",))
     suppress = []
     for reason, raw in spec.suppress.items():
@@ -225,8 +219,8 @@ def read_audience(
                 )
 
     listed("columns", spec.export.columns, [name for name in columns if name != KEY], "column")
-    listed("tags", spec.export.tags, list(types), "active tag")
-    listed("identifiers", spec.export.identifiers, spec.export.identifiers, "identifier")
+    listed("tags", spec.export.tags, list(tags), "active tag")
+    listed("identifiers", spec.export.identifiers, project.identifiers, "identifier")
     listed("formats", spec.export.formats, spec.export.formats, "format")
     for position, rank in enumerate(spec.rank_by):
         here: Location = ("rank_by", position, "column")
@@ -254,10 +248,11 @@ def read_audiences(project: Project, tags: Mapping[str, Tag]) -> tuple[dict[str,
     """All audiences, those that others name first, and what is wrong with them."""
     audiences: dict[str, Audience] = {}
     problems: list[Problem] = []
-    loaded = project.of(KIND)
+    loaded = project.below(FOLDER, AudienceSpec)
     names = [entry.spec.audience for entry in loaded]
+    types = tag_types(tags)
     for entry in loaded:
-        audience, found = read_audience(entry, project.columns, tags, names)
+        audience, found = read_audience(entry, project, types, names)
         problems += found
         if audience is not None:
             audiences[audience.name] = audience
@@ -311,223 +306,3 @@ def in_order(audiences: Mapping[str, Audience]) -> tuple[list[str], list[str]]:
                 todo.append((name, True))
                 todo += [(other, False) for other in sorted(audiences[name].audiences, reverse=True)]
     return done, []
-
-
-# --- SQL -------------------------------------------------------------------------------------------------
-
-
-class _UserNames:
-    """Names inside the statements that read the CTE `users`."""
-
-    def __init__(self, tags: Mapping[str, Tag], day: Callable[[int], str]) -> None:
-        self.tags = tags
-        self.day = day
-
-    def column(self, name: str) -> str:
-        return f"users.{name}"
-
-    def tag(self, name: str) -> str:
-        return f"users.{value_column(name)}"
-
-    def tag_is_boolean(self, name: str) -> bool:
-        return self.tags[name].type is ValueType.BOOLEAN
-
-    def members(self, audience: str) -> str:
-        return f"select user_id from {cte(audience)} where is_member"
-
-    def user_id(self) -> str:
-        return "users.user_id"
-
-    def as_of(self, days: int) -> str:
-        return self.day(days)
-
-
-def cte(audience: str) -> str:
-    """Name of an audience's CTE; it cannot clash with a keyword or another CTE."""
-    return f"audience__{audience}"
-
-
-def audience_cte(audience: Audience, tags: Mapping[str, Tag], day: Callable[[int], str] = dbt_day) -> str:
-    """The CTEs that compute one audience from the CTE `users`.
-
-    `day` spells the day some days after as_of. Columns: user_id, suppressed_by (the first reason, else null), is_member.
-    """
-    names = _UserNames(tags, day)
-    spec = audience.spec
-    where = to_sql(audience.who, names)
-    if spec.expires_on is not None:
-        where = f"{day(0)} <= {literal(spec.expires_on)} and {where}"
-    branches = " ".join(
-        f"when {to_sql(rule, names)} then {literal(reason)}" for reason, rule in audience.suppress
-    )
-    suppressed_by = f"case {branches} end" if branches else "case when false then '' end"
-    name = cte(audience.name)
-    if spec.limit is None:
-        return f"""{name}__met as (
-        select users.user_id, {suppressed_by} as suppressed_by
-        from users
-        where {where}
-    ),
-
-    {name} as (select user_id, suppressed_by, suppressed_by is null as is_member from {name}__met)"""
-    ranked = ", ".join(
-        f"{rank.column} {'desc' if rank.order == 'descending' else 'asc'} nulls last" for rank in spec.rank_by
-    )
-    columns = "".join(
-        f", users.{name}" for name in dict.fromkeys(rank.column for rank in spec.rank_by) if name != KEY
-    )
-    return f"""{name}__met as (
-        select users.user_id, {suppressed_by} as suppressed_by{columns}
-        from users
-        where {where}
-    ),
-
-    {name} as (
-        select
-            user_id,
-            suppressed_by,
-            suppressed_by is null
-            and row_number() over (
-                order by case when suppressed_by is null then 0 else 1 end asc nulls last, {ranked}, user_id asc nulls last
-            )
-            <= {spec.limit} as is_member
-        from {name}__met
-    )"""
-
-
-def candidates_sql(audiences: Sequence[Audience], tags: Mapping[str, Tag]) -> str:
-    """Model int_audiences__candidates: who meets each audience, who of them is left out or over the limit."""
-    columns = sorted({name for audience in audiences for name in audience.columns} - {KEY})
-    used_tags = sorted({name for audience in audiences for name in audience.tags})
-    selected = "".join(f",\n            user_wide.{name}" for name in columns)
-    selected += "".join(f",\n            evaluated.{value_column(name)}" for name in used_tags)
-    join = "\n        left join evaluated on user_wide.user_id = evaluated.user_id" if used_tags else ""
-    evaluated = "    evaluated as (select * from {{ ref('int_tags__evaluated') }}),\n\n" if used_tags else ""
-    ctes = "".join(f"    {audience_cte(audience, tags)},\n\n" for audience in audiences)
-    parts = [
-        f"        select {literal(audience.name)} as audience, user_id, suppressed_by, is_member from {cte(audience.name)}"
-        for audience in audiences
-    ] or [
-        "        select '' as audience, user_id, '' as suppressed_by, false as is_member from users where false"
-    ]
-    union = "\n        union all\n".join(parts)
-    return (
-        model_header("dbt_project/specs/audiences/")
-        + f"""with
-    user_wide as (select * from {{{{ ref('user_wide') }}}}),
-
-{evaluated}    users as (
-        select
-            user_wide.user_id{selected}
-        from user_wide{join}
-    ),
-
-{ctes}    candidates as (
-{union}
-    ),
-
-    final as (
-        select
-            cast(audience as {{{{ dbt.type_string() }}}}) as audience,
-            user_id,
-            cast(suppressed_by as {{{{ dbt.type_string() }}}}) as suppressed_by,
-            is_member
-        from candidates
-    )
-
-select *
-from final
-"""
-    )
-
-
-# --- catalogue -------------------------------------------------------------------------------------------
-
-_DEFINITION_FIELDS = (
-    "audience",
-    "title_zh",
-    "title_en",
-    "owner",
-    "description",
-    "definition",
-    "definition_hash",
-    "user_limit",
-    "holdout_percent",
-    "holdout_buckets",
-    "holdout_salt",
-    "columns",
-    "tags",
-    "identifiers",
-    "formats",
-    "expires_on",
-)
-
-
-def definitions_csv(audiences: Sequence[Audience]) -> str:
-    """Seed of the audience catalogue."""
-    rows = []
-    for audience in audiences:
-        spec = audience.spec
-        rows.append(
-            {
-                "audience": audience.name,
-                "title_zh": spec.title.zh,
-                "title_en": spec.title.en,
-                "owner": spec.owner,
-                "description": " ".join(spec.description.split()),
-                "definition": audience.definition,
-                "definition_hash": audience.definition_hash,
-                "user_limit": "" if spec.limit is None else str(spec.limit),
-                "holdout_percent": str(spec.holdout.percent) if spec.holdout else "0",
-                "holdout_buckets": str(spec.holdout_buckets),
-                "holdout_salt": spec.holdout_salt,
-                "columns": ", ".join(spec.export.columns),
-                "tags": ", ".join(spec.export.tags),
-                "identifiers": ", ".join(spec.export.identifiers),
-                "formats": ", ".join(spec.export.formats),
-                "expires_on": spec.expires_on.isoformat() if spec.expires_on else "",
-            }
-        )
-    return csv_text(_DEFINITION_FIELDS, rows)
-
-
-def exposures_yaml(audiences: Sequence[Audience]) -> str:
-    """One exposure per audience, so that lineage ends where the file is used."""
-    text = yaml_header("dbt_project/specs/audiences/") + "version: 2\n\n"
-    if not audiences:
-        return text + "exposures: []\n"
-    text += "exposures:\n"
-    for audience in audiences:
-        spec = audience.spec
-        description = f"{spec.title.zh} · {' '.join(spec.description.split())}"
-        text += f"""  - name: audience_{audience.name}
-    label: {yaml_text(spec.title.en)}
-    type: application
-    maturity: high
-    description: {yaml_text(description)}
-    depends_on:
-      - ref('audience_members')
-    owner:
-      name: {yaml_text(spec.owner)}
-"""
-    return text
-
-
-def _check(project: Project) -> list[Problem]:
-    return read_audiences(project, read_tags(project)[0])[1]
-
-
-def _compile(project: Project) -> dict[str, str]:
-    tags = read_tags(project)[0]
-    audiences = list(read_audiences(project, tags)[0].values())
-    by_name = sorted(audiences, key=lambda audience: audience.name)
-    return {
-        "dbt_project/models/intermediate/audiences/int_audiences__candidates.sql": candidates_sql(
-            audiences, tags
-        ),
-        "dbt_project/models/marts/audiences/_audiences__exposures.yml": exposures_yaml(by_name),
-        "seeds/catalog/catalog_audience_definitions.csv": definitions_csv(by_name),
-    }
-
-
-KIND: Kind[AudienceSpec] = Kind("audiences", AudienceSpec, lambda spec: spec.audience, _check, _compile)

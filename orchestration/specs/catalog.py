@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,10 @@ from orchestration.errors import UsageError
 
 WIDE_TABLE = "user_wide"
 KEY = "user_id"
+# Types that every project knows; a brand declares more in seeds/rules/identifier_types.csv.
+IDENTIFIER_TYPES = (
+    *("unionid", "openid", "contact_id", "member_id", "phone", "email", "device_id", "buyer_id", "lead_id"),
+)
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
@@ -101,3 +106,13 @@ def _accepted(entry: Mapping[str, Any]) -> tuple[str, ...] | None:
             if values:
                 return tuple(str(value) for value in values)
     return None
+
+
+def read_identifier_types(seeds_dir: Path) -> tuple[str, ...]:
+    """Types of identifiers: the known ones, and those in rules/identifier_types.csv below `seeds_dir`."""
+    try:
+        with (seeds_dir / "rules" / "identifier_types.csv").open(encoding="utf-8", newline="") as lines:
+            declared = [row["id_type"] for row in csv.DictReader(lines) if row.get("id_type")]
+    except FileNotFoundError:
+        declared = []
+    return tuple(dict.fromkeys([*IDENTIFIER_TYPES, *(name for name in declared if _IDENTIFIER.match(name))]))

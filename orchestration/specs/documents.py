@@ -250,7 +250,7 @@ class _Reader:
     def _text(self, text: str, line: int) -> str:
         if len(text) > MAX_TEXT_CHARACTERS:
             raise self.refuse(line, f"a text may have at most {MAX_TEXT_CHARACTERS} characters.")
-        if any(mark in text for mark in _TEMPLATE_MARKS):
+        if "{" in text and any(mark in text for mark in _TEMPLATE_MARKS):
             raise self.refuse(line, "a text must not hold '{{', '{%' or '{#'; specs are no templates.")
         if _UNSEEN.search(text):
             raise self.refuse(line, "a text holds a character that cannot be seen; type it anew.")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from orchestration.specs.catalog import Column
+from orchestration.specs.catalog import IDENTIFIER_TYPES, Column
 from orchestration.specs.documents import Document, Problem, SpecModel
 
 Spec = TypeVar("Spec", bound=SpecModel)
@@ -45,12 +45,19 @@ class Kind(Generic[Spec]):
 
 @dataclass(frozen=True)
 class Project:
-    """All specs of a dbt project, valid by themselves; `columns` are those of the user wide table."""
+    """All specs of a dbt project, valid by themselves; `columns` are those of the user wide table,
+    `identifiers` the types of identifiers that people can have."""
 
     dbt_dir: Path
     columns: Mapping[str, Column]
     loaded: Mapping[str, Sequence[Loaded[Any]]] = field(default_factory=dict)
 
+    identifiers: Sequence[str] = IDENTIFIER_TYPES
+
     def of(self, kind: Kind[Spec]) -> Sequence[Loaded[Spec]]:
         """Loaded specs of a kind, in the order of their file names."""
-        return cast("Sequence[Loaded[Spec]]", self.loaded.get(kind.folder, ()))
+        return self.below(kind.folder, kind.model)
+
+    def below(self, folder: str, model: type[Spec]) -> Sequence[Loaded[Spec]]:
+        """Loaded specs of the kind that reads `folder` into `model`, in the order of their file names."""
+        return cast("Sequence[Loaded[Spec]]", self.loaded.get(folder, ()))

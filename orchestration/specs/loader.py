@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.home import DBT_PROJECT_DIR
-from orchestration.specs import audiences, funnel_kind, tags
+from orchestration.specs import audience_sql, audiences, funnel_kind, tag_sql, tags
 from orchestration.specs.audiences import Audience
-from orchestration.specs.catalog import Column, read_columns
+from orchestration.specs.catalog import Column, read_columns, read_identifier_types
 from orchestration.specs.documents import Problem, SpecError, read_document, shown, spec_files, validate
 from orchestration.specs.kinds import Kind, Loaded, Project
 from orchestration.specs.tags import Tag
 
 # Every kind of spec, in the order in which they are checked and compiled. Plug a new kind in here.
-KINDS: tuple[Kind[Any], ...] = (tags.KIND, audiences.KIND, funnel_kind.KIND)
+KINDS: tuple[Kind[Any], ...] = (tag_sql.KIND, audience_sql.KIND, funnel_kind.KIND)
 
 
 def load_project(dbt_dir: Path = DBT_PROJECT_DIR, *, columns: Mapping[str, Column] | None = None) -> Project:
@@ -44,7 +44,8 @@ def _read(dbt_dir: Path, columns: Mapping[str, Column] | None) -> tuple[Project,
                 entries.append(load_file(kind, file, dbt_dir))
             except SpecError as error:
                 problems += error.problems
-    return Project(dbt_dir, columns, loaded), problems
+    identifiers = read_identifier_types(dbt_dir.parent / "seeds")
+    return Project(dbt_dir, columns, loaded, identifiers), problems
 
 
 def load_file(kind: Kind[Any], file: Path, dbt_dir: Path = DBT_PROJECT_DIR) -> Loaded[Any]:

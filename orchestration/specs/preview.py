@@ -19,22 +19,15 @@ from rich.table import Table
 
 from orchestration.errors import JingxiError, UsageError
 from orchestration.home import DBT_PROJECT_DIR, Home
-from orchestration.specs import audiences as audience_kind
-from orchestration.specs.audiences import (
-    BUCKETS,
-    Audience,
-    audience_cte,
-    circle,
-    cte,
-    in_order,
-    read_audience,
-)
+from orchestration.specs.audience_sql import KIND, audience_cte, cte
+from orchestration.specs.audiences import BUCKETS, Audience, circle, in_order, read_audience
 from orchestration.specs.catalog import KEY, Column, ValueType
 from orchestration.specs.documents import SpecError, nearest, shown
 from orchestration.specs.kinds import Project
 from orchestration.specs.loader import load_audiences, load_file, load_project, load_tags
 from orchestration.specs.predicates import literal
-from orchestration.specs.tags import Tag, value_column
+from orchestration.specs.tag_sql import value_column
+from orchestration.specs.tags import Tag, tag_types
 
 SAMPLE_USERS = 5
 _SHOWN_ID_CHARACTERS = 6
@@ -122,9 +115,9 @@ def preview_audience(audience: str, home: Home, *, dbt_dir: Path = DBT_PROJECT_D
     tags = load_tags(project)
     every = load_audiences(project)
     if audience.endswith((".yml", ".yaml")) or "/" in audience:
-        loaded = load_file(audience_kind.KIND, Path(audience).absolute(), dbt_dir)
+        loaded = load_file(KIND, Path(audience).absolute(), dbt_dir)
         names = [*every, loaded.spec.audience]
-        read, problems = read_audience(loaded, project.columns, tags, names)
+        read, problems = read_audience(loaded, project, tag_types(tags), names)
         if read is None:
             raise SpecError(problems)
         every = every | {read.name: read}

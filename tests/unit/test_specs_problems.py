@@ -225,7 +225,7 @@ AUDIENCE_MISTAKES = {
         17,
         "there is no active tag 'levle'; did you mean 'level'?",
     ),
-    "unknown identifier": ("[phone]", "[fone]", 18, "cannot be 'fone'; did you mean 'phone'?"),
+    "unknown identifier": ("[phone]", "[fone]", 18, "there is no identifier 'fone'; did you mean 'phone'?"),
     "not a list": ("[phone]", "phone", 18, "export.identifiers must be a list"),
     "no day": ("2026-12-31", "next year", 19, "expires_on: 'next year' is no day; write YYYY-MM-DD."),
     "bad name": ("audience: spring", "audience: Spring-1", 1, "'Spring-1' is no name"),
@@ -383,3 +383,13 @@ def test_numbers_and_texts_are_read_as_written(dbt_dir: Path) -> None:
         *("007", "1_000", "1e3", "0x1f", "yes", "12:30", "2026-01-31", ".inf", "5"),
         *(5, Decimal("-2.50"), True, None, "=1+1"),
     )
+
+
+def test_a_brand_may_declare_types_of_identifiers(dbt_dir: Path) -> None:
+    file = dbt_dir / "specs/audiences/spring.yml"
+    file.write_text(AUDIENCE.replace("[phone]", "[card_number]"))
+    assert "there is no identifier 'card_number'" in refusal(dbt_dir)[0]
+    types = dbt_dir.parent / "seeds/rules/identifier_types.csv"
+    types.parent.mkdir(parents=True)
+    types.write_text("id_type,priority,max_linked\ncard_number,1,5\n*,99,20\n")
+    load_project(dbt_dir, columns=COLUMNS)
