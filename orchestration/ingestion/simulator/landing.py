@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import shutil
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ BROKEN_SHARE = 0.001
 # A file with fewer lines stays whole: one bad line of twenty would be a file to refuse.
 _LINES_PER_BROKEN = 50
 _REPEATED_FILES_SHARE = 0.01
+_LONGEST_QUEUE = 3
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class Landing:
         self.files: list[Path] = []
         self.repeated_files: list[tuple[str, Path, Path]] = []
         self._owed: dict[str, float] = {}
+        self._writer = ThreadPoolExecutor(max_workers=1)
+        self._queue: deque[Future[None]] = deque()
         # One thread: the same bytes on every machine.
         self._connection = duckdb.connect(
             config={"threads": 1, "autoinstall_known_extensions": False, "memory_limit": "1GB"}
@@ -94,7 +99,8 @@ class Landing:
         )
 
     def close(self) -> None:
-        """Lets the engine go."""
+        """Drops what is not written yet and lets the engine go."""
+        self._writer.shutdown(cancel_futures=True)
         self._connection.close()
 
     def write(
@@ -112,35 +118,48 @@ class Landing:
         if not count:
             return
         form = self._formats.get(table, _CSV)
-        arrays["row_number"] = np.arange(count)
-        folder = self.folder / table / f"dt={self._window.date(day)}"
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{table}{part}{form.suffix}"
-        plain = file.with_suffix("") if form.suffix.endswith(".gz") else file
-        self._connection.register("simulated", arrays)
-        self._connection.execute(
-            f"copy (select {select} from simulated order by row_number) to {_quoted(plain)} ({_options(form)})"
-        )
-        self._connection.unregister("simulated")
-        if not form.is_parquet:
-            self._finish_text(TABLES_BY_NAME[table], form, plain, file, count, day)
+        file = self.folder / table / f"dt={self._window.date(day)}" / f"{table}{form.suffix}"
         self.rows[table] += count
         self.files.append(file)
+        # Simulating goes on meanwhile; a short queue bounds the memory.
+        self._queue.append(
+            self._writer.submit(self._write_file, TABLES_BY_NAME[table], form, file, day, arrays, select)
+        )
+        if len(self._queue) > _LONGEST_QUEUE:
+            self._queue.popleft().result()
+
+    def flush(self) -> None:
+        """Waits until everything is written."""
+        while self._queue:
+            self._queue.popleft().result()
+
+    def _write_file(
+        self, table: Table, form: Format, file: Path, day: int, arrays: dict[str, NDArray[Any]], select: str
+    ) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        plain = file.with_suffix("") if form.suffix.endswith(".gz") else file
+        self._copy(arrays, select, plain, form)
+        if not form.is_parquet:
+            self._finish_text(table, form, plain, file, len(next(iter(arrays.values()))), day)
+
+    def _copy(self, arrays: dict[str, NDArray[Any]], select: str, file: Path, form: Format) -> None:
+        # One thread keeps the order of the arrays.
+        self._connection.register("simulated", arrays)
+        self._connection.execute(
+            f"copy (select {select} from simulated) to {_quoted(file)} ({_options(form)})"
+        )
+        self._connection.unregister("simulated")
 
     def write_truth(self, folder: Path, name: str, columns: Mapping[str, Any], select: str) -> None:
         """Writes one Parquet file of planted truth."""
+        self.flush()
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {column: np.asarray(values) for column, values in columns.items()}
-        arrays["row_number"] = np.arange(len(next(iter(arrays.values()))))
-        self._connection.register("simulated", arrays)
-        self._connection.execute(
-            f"copy (select {select} from simulated order by row_number) "
-            f"to {_quoted(folder / (name + '.parquet'))} ({_options(_PARQUET)})"
-        )
-        self._connection.unregister("simulated")
+        self._copy(arrays, select, folder / f"{name}.parquet", _PARQUET)
 
     def repeat_files(self) -> None:
         """Delivers some files a second time under another name, on the next day that has files of the table."""
+        self.flush()
         candidates = [
             file for file in self.files if file.parent.parent.name in ("events", "orders", "members")
         ]
@@ -161,30 +180,33 @@ class Landing:
         owed = self._owed.get(table.name, 0.5) + count * BROKEN_SHARE
         broken = min(int(owed), count // _LINES_PER_BROKEN)
         self._owed[table.name] = owed - broken
-        is_plain = not broken and plain == file and form.encoding == "utf-8" and not form.with_bom
-        if is_plain:
+        if not broken and plain == file and form.encoding == "utf-8" and not form.with_bom:
             return
-        text = plain.read_text(encoding="utf-8")
+        content = plain.read_bytes()
         if broken:
-            lines = text.splitlines()
-            random = generator(self._seed, f"broken {table.name}", day + 1_000)
-            first = 0 if form.is_json else 1
-            for place in sorted(
-                random.permutation(np.arange(first, len(lines)))[:broken].tolist(), reverse=True
-            ):
-                turn = sum(number for (name, _), number in self.broken.items() if name == table.name)
-                damage, line = _damaged(table, form, lines[0], lines[place], turn)
-                if line is None:
-                    self._owed[table.name] += 1
-                    continue
-                lines.insert(place + 1, line)
-                self.broken[table.name, damage] += 1
-            text = "\n".join(lines) + "\n"
-        content = text.encode("utf-8-sig" if form.with_bom else form.encoding)
+            content = self._with_broken_lines(table, form, content, broken, day)
+        if form.encoding != "utf-8":
+            content = content.decode("utf-8").encode(form.encoding)
+        if form.with_bom:
+            content = codecs.BOM_UTF8 + content
         if plain != file:
             plain.unlink()
-            content = gzip.compress(content, compresslevel=3, mtime=0)
+            content = gzip.compress(content, compresslevel=1, mtime=0)
         file.write_bytes(content)
+
+    def _with_broken_lines(self, table: Table, form: Format, content: bytes, broken: int, day: int) -> bytes:
+        lines = content.splitlines()
+        random = generator(self._seed, f"broken {table.name}", day)
+        first = 0 if form.is_json else 1
+        for place in sorted(random.permutation(np.arange(first, len(lines)))[:broken].tolist(), reverse=True):
+            turn = sum(number for (name, _), number in self.broken.items() if name == table.name)
+            damage, line = _damaged(table, form, lines[0].decode(), lines[place].decode(), turn)
+            if line is None:
+                self._owed[table.name] += 1
+                continue
+            lines.insert(place + 1, line.encode())
+            self.broken[table.name, damage] += 1
+        return b"\n".join(lines) + b"\n"
 
 
 def _quoted(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,10 @@ class SimulationResult:
     broken: dict[str, int]
     planted: dict[str, int]
 
+    def to_dict(self) -> dict[str, object]:
+        """The result as plain values."""
+        return {**asdict(self), "landing": str(self.landing), "truth": str(self.truth), "end": str(self.end)}
+
 
 def simulate(
     out: Path,
@@ -59,13 +63,13 @@ def simulate(
     days: int,
     seed: int = 7,
     end: dt.date = DEFAULT_END,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[str], object] | None = None,
     events_per_user: float | None = None,
 ) -> SimulationResult:
     """Writes a landing folder of a beauty brand with `users` people over the `days` up to `end`.
 
     The same arguments give the same bytes on every machine. `events_per_user` is the mean over the window,
-    about; by default 0.3 a day, at most 50. `on_progress(days done, days)` is called after every day. Truth lies
+    about; by default 0.3 a day, at most 50. `on_progress` is told after every day. Truth lies
     in `out/_truth`. Raises UsageError if a number is out of range or `out` holds something.
     """
     if not 20 <= users <= 9_000_000:
@@ -110,7 +114,7 @@ def _write_all(
     seed: int,
     users: int,
     wanted: float,
-    on_progress: Callable[[int, int], None] | None,
+    on_progress: Callable[[str], object] | None,
 ) -> dict[str, int]:
     brand = found_brand(window, seed, users)
     people = populate(window, seed, users, brand)
@@ -155,7 +159,7 @@ def _write_all(
             dealings.write(landing, outreach, first, day)
             write_costs(landing, window, seed, people, brand, first, day)
         if on_progress is not None:
-            on_progress(day + 1, window.days)
+            on_progress(f"simulated day {day + 1} of {window.days}")
     landing.repeat_files()
     planted = {
         "late_events": event_files.late,
