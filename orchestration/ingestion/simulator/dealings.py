@@ -41,7 +41,7 @@ class Leads:
 def find_leads(window: Window, seed: int, people: People) -> Leads:
     """People who sign up as distributors or partners, and how far they come."""
     random = generator(seed, "leads")
-    wanted = max(12, round(people.count * 0.025))
+    wanted = max(12, round(people.count * 0.04))
     person = np.sort(random.permutation(people.count)[:wanted])
     begins = np.maximum(people.joined[person], 0) + 2 * HOUR
     created = begins + (random.random(len(person)) * (window.seconds - begins)).astype(np.int64)
@@ -55,7 +55,7 @@ def find_leads(window: Window, seed: int, people: People) -> Leads:
     is_qualified = random.random(count) < 0.55 * better
     is_accepted = is_qualified & (random.random(count) < 0.5 * better)
     is_won = is_accepted & (random.random(count) < 0.42)
-    days = random.exponential((2.0, 6.0, 14.0), (count, 3)) * DAY + HOUR
+    days = random.exponential((2.0, 5.0, 9.0), (count, 3)) * DAY + HOUR
     qualified = created + days[:, 0].astype(np.int64)
     accepted = qualified + days[:, 1].astype(np.int64)
     closed = accepted + days[:, 2].astype(np.int64)

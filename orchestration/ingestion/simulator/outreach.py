@@ -151,7 +151,7 @@ class Outreach:
         lost = np.minimum(people.contact_deleted[person], people.contact_blocked[person]) < moment
         delivers = random.random(count) < np.array([0.985, 0.95, 0.93])[channel]
         delivers &= ~((channel == WECOM_TOUCH) & lost)
-        engaged = people.engagement[person] * np.where(people.churned[person] < moment, 0.06, 1.0)
+        engaged = people.engagement[person] * np.where(people.churned[person] < moment + 2 * DAY, 0.0, 1.0)
         engaged = engaged * np.where(node == 0, 1.8, 1.0) * np.array([1.0, 0.25, 0.55])[channel]
         opens = delivers & (random.random(count) < np.minimum(engaged * 1.3, 0.95))
         click = np.where(matches, 0.38, 0.16) * np.where(soon[person], 2.0, 0.8)

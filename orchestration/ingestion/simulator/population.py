@@ -173,15 +173,16 @@ def _place_shares() -> Floats:
 
 def _inviters(random: np.random.Generator, users: int, joined: Ints) -> Ints:
     """An earlier person for some, -1 for the others: a forest, because everybody comes after the inviter.
-    Few invite many; those who came shortly before are likelier, which makes the chains long."""
+    Few invite many, most of them invited themselves and come shortly before, which makes the chains long."""
     place = np.arange(users)
-    keen = np.flatnonzero(random.random(users) < 0.15)
+    invited = random.random(users) < 0.16
+    keen = np.flatnonzero(random.random(users) < np.where(invited, 0.5, 0.06))
     if not len(keen):
         return np.full(users, -1, dtype=np.int64)
     earlier = np.searchsorted(keen, place)  # keen people before this one
     back = (earlier * random.beta(1, 2.5, users)).astype(np.int64)
     choice = keen[np.clip(earlier - 1 - back, 0, len(keen) - 1)]
-    invited = (random.random(users) < 0.14) & (earlier > 0)
+    invited &= earlier > 0
     invited &= joined - joined[choice] > 2 * HOUR
     return np.where(invited, choice, -1)
 

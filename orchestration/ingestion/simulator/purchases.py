@@ -102,13 +102,15 @@ def plan_orders(window: Window, seed: int, people: People, brand: Brand, trial: 
     channel = np.where(draw < 0.2, STORE, np.where(draw < 0.28, DOUYIN, np.where(draw < 0.34, WEB, channel)))
     buys_elsewhere = people.since[kinds.BUYER, person] <= moment
     channel = np.where(buys_elsewhere & (random.random(count) < 0.5), TMALL, channel)
-    kind, identity = _buyers(random, people, person, moment, channel)
+    # Whoever the experiment says converts, pays, is known, and keeps the goods.
+    kept = np.isin(person, trial.person) & (moment < people.joined[person] + EXPERIMENT_DAYS * DAY)
+    kind, identity = _buyers(random, people, person, moment, channel, kept)
 
     status = random.choice(3, count, p=(0.925, 0.055, 0.02))
-    # Whoever the experiment says converts, pays.
-    kept = np.isin(person, trial.person) & (moment < people.joined[person] + EXPERIMENT_DAYS * DAY)
     status = np.where(kept, PAID, status)
-    paid = np.where(status == PAID, moment + random.integers(15, 600, count), NEVER)
+    # On the same day: the day's file must not know tomorrow.
+    by_midnight = np.minimum(moment + random.integers(15, 600, count), (moment // DAY + 1) * DAY - 1)
+    paid = np.where(status == PAID, by_midnight, NEVER)
     festival = np.zeros(count, dtype=np.float64)
     campaign = np.full(count, -1, dtype=np.int64)
     for number, kind_name in enumerate(brand.campaigns["kind"]):
@@ -184,18 +186,16 @@ def _moments(
     in_trial[trial.person] = True
     converts = np.zeros(users, dtype=np.bool_)
     converts[trial.person] = trial.converts
-    quick = (
-        people.joined + (random.random(users) ** 2 * (EXPERIMENT_DAYS - 0.5) * DAY).astype(np.int64) + 1_800
-    )
+    # Within the days of the trial, and before somebody turns away: nobody stays less than three days.
+    stay = np.minimum(people.churned - people.joined - HOUR, (EXPERIMENT_DAYS - 0.5) * DAY)
+    quick = people.joined + (random.random(users) ** 2 * stay).astype(np.int64) + 1_800
     late = (
         people.joined + (random.exponential(30, users) * DAY).astype(np.int64) + (EXPERIMENT_DAYS + 1) * DAY
     )
     late_buys = random.random(users) < 0.28
     first = np.where(in_trial, np.where(converts, quick, late), first)
     buys = np.where(in_trial, converts | late_buys, buys)
-    # A promise of the trial is kept even by those who turn away soon.
-    last = np.where(converts, np.maximum(people.churned, quick + 1), people.churned)
-    last = np.minimum(last, window.seconds)
+    last = np.minimum(people.churned, window.seconds)
     moment = np.where(buys, first, NEVER)
     repeats = random.random(users) < 0.62
     slot = random.integers(0, SLOTS, users)
@@ -248,9 +248,9 @@ def _at_usual_times(
 
 
 def _buyers(
-    random: np.random.Generator, people: People, person: Ints, moment: Ints, channel: Ints
+    random: np.random.Generator, people: People, person: Ints, moment: Ints, channel: Ints, known: Flags
 ) -> tuple[Ints, Ints]:
-    """By which identifier each order knows its buyer; NOBODY for a guest."""
+    """By which identifier each order knows its buyer; NOBODY for a guest, which those in `known` never are."""
     kind = np.full(len(person), kinds.NOBODY, dtype=np.int8)
     number = np.zeros(len(person), dtype=np.int64)
     for code, preferred in (
@@ -267,7 +267,7 @@ def _buyers(
     replacement, replacement_number = people.identity(person, moment, (kinds.MEMBER,))
     kind = np.where(shared, replacement, kind).astype(np.int8)
     number = np.where(shared, replacement_number, number)
-    guest = (channel == STORE) & (random.random(len(person)) < 0.12)
+    guest = (channel == STORE) & (random.random(len(person)) < 0.12) & ~known
     return np.where(guest, kinds.NOBODY, kind).astype(np.int8), number
 
 

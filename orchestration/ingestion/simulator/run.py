@@ -33,7 +33,7 @@ from orchestration.ingestion.simulator.window import DAY, Window
 # Exports come weekly from the customer systems, monthly from the smaller ones, daily from shop and pages.
 _WEEK, _MONTH = 7, 30
 # Above this many events their files are Parquet, else JSON lines.
-_MOST_JSON_EVENTS = 2_000_000
+MOST_JSON_EVENTS = 2_000_000
 _MOST_EVENTS_PER_USER = 50.0
 DEFAULT_END = dt.date(2026, 6, 30)
 
@@ -86,7 +86,7 @@ def simulate(
     part.mkdir(parents=True)
     window = Window(end, days)
     wanted = users * (min(0.3 * days, _MOST_EVENTS_PER_USER) if events_per_user is None else events_per_user)
-    landing = Landing(part, window, seed, parquet_events=wanted > _MOST_JSON_EVENTS)
+    landing = Landing(part, window, seed, parquet_events=wanted > MOST_JSON_EVENTS)
     try:
         planted = _write_all(landing, window, seed, users, wanted, on_progress)
     finally:
