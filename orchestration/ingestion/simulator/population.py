@@ -260,8 +260,8 @@ class _Seen:
         for kind, base in ((kinds.MEMBER, 100_000_000), (kinds.EMAIL, 0), (kinds.BUYER, 2_000_000_000)):
             number[kind] = base + person
         number[kinds.PHONE] = kinds.phone_number(person)
-        is_family = _share_family_phones(random, since[kinds.PHONE], number[kinds.PHONE])
-        typed, is_strangers = _mistype(random, has_phone & ~is_family, number[kinds.PHONE])
+        is_family = _share_family_phones(random, has_phone, has_member, number[kinds.PHONE])
+        typed, is_strangers = _mistype(random, has_phone & has_member & ~is_family, number[kinds.PHONE])
         return cls(
             since=since,
             number=number,
@@ -277,10 +277,10 @@ class _Seen:
         )
 
 
-def _share_family_phones(random: np.random.Generator, since: Ints, number: Ints) -> Flags:
-    """Gives pairs of people one phone number (in place) and says who shares one."""
-    owners = random.permutation(np.flatnonzero(since < NEVER))
-    pairs = round(len(owners) * FAMILY_PHONE_SHARE / 2)
+def _share_family_phones(random: np.random.Generator, owns: Flags, is_member: Flags, number: Ints) -> Flags:
+    """Gives pairs of members one phone number (in place) and says who shares one."""
+    owners = random.permutation(np.flatnonzero(owns & is_member))
+    pairs = min(round(int(owns.sum()) * FAMILY_PHONE_SHARE / 2), len(owners) // 2)
     first, second = owners[:pairs], owners[pairs : 2 * pairs]
     number[second] = number[first]
     shares = np.zeros(len(number), dtype=np.bool_)
