@@ -49,6 +49,7 @@ EARLIEST_DAY = dt.date(1990, 1, 1)
 _FEW_VALUES = 20
 _FEW_FAILURES = 3
 _SETTLED_NS = 2_000_000_000  # a file changed less than two seconds ago may change again unnoticed
+_SMALL_BYTES = 1 << 20
 _SORT_FROM_BYTES = 4 << 20
 _SORT_FROM_DAYS = 60
 _SORT_SAMPLE_ROWS = 50_000
@@ -251,6 +252,7 @@ class _Intake:
         self._stage = home.raw / ".intake"
         self._zone = BusinessTime(settings.business_timezone)
         self._opened: duckdb.DuckDBPyConnection | None = None
+        self._is_alone = False
 
     def close(self) -> None:
         """Close the engine and drop what was not committed."""
@@ -479,6 +481,7 @@ class _Intake:
             ]
 
     def _read_one(self, one: _Taken, bad: dict[str, str]) -> None:
+        self._use_threads(alone=one.fingerprint.size < _SMALL_BYTES)
         try:
             reader = open_file(self._connection, one.file)
             self._check_columns(one.file.table, reader)
@@ -501,6 +504,13 @@ class _Intake:
         problem = self._failed_columns(one)
         if problem:
             bad[one.file.name] = problem
+
+    def _use_threads(self, *, alone: bool) -> None:
+        """One thread for small files: waking others costs more than they help."""
+        if alone != self._is_alone:
+            threads = 1 if alone else self._settings.engine.threads
+            self._connection.execute(f"set threads = {threads}" if threads else "reset threads")
+            self._is_alone = alone
 
     @staticmethod
     def _check_unchanged(one: _Taken) -> None:
