@@ -6,7 +6,8 @@ with
         select
             cast(user_id as varchar) as user_id,
             cast(id_type as varchar) as id_type,
-            cast(id as varchar) as id
+            cast(id as varchar) as id,
+            cast(last_seen_at as timestamp) as last_seen_at
         from identifiers
     )
 select *
