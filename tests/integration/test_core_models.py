@@ -72,13 +72,15 @@ def arrive_one_person(home: WarehouseHome) -> None:
 
 
 def arrive_shared_and_junk(home: WarehouseHome) -> None:
-    """A phone of three members, one of four, placeholders, and a phone linked to itself."""
-    family = [member(f"f{n}", "2026-01-05", phone="13900000001") for n in range(3)]
+    """A phone of one member and three apps, one of a family, one of a store, placeholders, a phone and itself."""
+    single = member("p0", "2026-01-05", phone="13900000001")
+    apps = [link(("phone", "13900000001"), ("openid", f"p{n}"), "2026-01-05 01:00:00") for n in (1, 2, 3)]
+    family = [member(f"f{n}", "2026-01-05", phone="13900000004") for n in range(2)]
     store = [member(f"s{n}", "2026-01-05", phone="13900000002", email=f"s{n}@shop.example") for n in range(4)]
     junk = [member(f"j{n}", "2026-01-05", phone="00000000000", email="Test@Test.com") for n in range(2)]
-    home.arrive("members", [*family, *store, *junk, member("0", "2026-01-05")], "2026-01-05")
+    home.arrive("members", [single, *family, *store, *junk, member("0", "2026-01-05")], "2026-01-05")
     itself = link(("phone", "13900000003"), ("phone", "+86 139 0000 0003"), "2026-01-05 01:00:00")
-    home.arrive("identity_links", [itself], "2026-01-05")
+    home.arrive("identity_links", [*apps, itself], "2026-01-05")
 
 
 def arrive_facts(home: WarehouseHome) -> None:
@@ -220,8 +222,10 @@ def test_a_past_day_in_a_new_warehouse_is_what_it_was(days: dict[str, Day]) -> N
 
 def test_shared_identifiers_and_junk_join_nobody(days: dict[str, Day]) -> None:
     day = days["2026-01-05"]
-    family = {day.users["member_id", f"f{n}"] for n in range(3)}
-    assert family == {day.users["phone", "13900000001"]}
+    single = {day.users["member_id", "p0"], *(day.users["openid", f"p{n}"] for n in (1, 2, 3))}
+    assert single == {day.users["phone", "13900000001"]}
+    family = {day.users["member_id", f"f{n}"] for n in range(2)}
+    assert len(family | {day.users["phone", "13900000004"]}) == 3
     store = {day.users["member_id", f"s{n}"] for n in range(4)}
     assert len(store | {day.users["phone", "13900000002"]}) == 5
     assert all(day.users["member_id", f"s{n}"] == day.users["email", f"s{n}@shop.example"] for n in range(4))
@@ -229,7 +233,7 @@ def test_shared_identifiers_and_junk_join_nobody(days: dict[str, Day]) -> None:
     assert ("member_id", "0") in day.users
     assert ("phone", "00000000000") not in day.users
     assert day.refused == [
-        ("above_limit", 4, "phone"),
+        ("above_limit", 6, "phone"),
         ("junk_identifier", 4, None),
         ("same_identifier", 1, None),
     ]

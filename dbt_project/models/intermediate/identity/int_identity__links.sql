@@ -80,8 +80,14 @@ with
         select distinct degrees.identifier_key
         from degrees
         left join identifier_types as kind on kind.id_type = degrees.id_type
-        left join identifier_types as fallback on fallback.id_type = '*'
-        where degrees.linked > coalesce(kind.max_linked, fallback.max_linked)
+        left join identifier_types as other on other.id_type = degrees.other
+        inner join identifier_types as fallback on fallback.id_type = '*'
+        where
+            degrees.linked > case
+                when coalesce(other.is_person, fallback.is_person)
+                then coalesce(kind.max_persons, fallback.max_persons)
+                else coalesce(kind.max_linked, fallback.max_linked)
+            end
     ),
     final as (
         select
