@@ -73,14 +73,49 @@
             where {{ condition }}
             order by code
         ),
+        beside as (
+            select code, lag(code) over () as code_after, lead(code) over () as code_before from packed
+        ),
+        -- Of the same step again and again, with nothing in between, the first in time is the one to take; of
+        -- starts the first and the last of a unit.
         reach_{{ step_count + 1 }} as (
-            select
+            select code
+            from beside
+            where
                 case
-                    when lag(code) over () > code
+                    when code_after > code
                     then error('rows reached the funnel out of order; nothing was published')
-                    else code
-                end as code
-            from packed
+                    when {{ is_step }} {{ number.of[1] }}
+                    then
+                        not coalesce(
+                            (code_after & {{ step_mask }}) = {{ number.of[1] }}
+                            and (code_before & {{ step_mask }}) = {{ number.of[1] }}
+                            and (code_after >> {{ time_bits + step_bits }})
+                            = (code >> {{ time_bits + step_bits }})
+                            and (code_before >> {{ time_bits + step_bits }})
+                            = (code >> {{ time_bits + step_bits }})
+                            {%- if entry_unit != "all" %}
+                                and {{
+                                    funnel_entry_date(
+                                        time ~ "(code_after >> " ~ step_bits ~ ")" ~ in_us, entry_unit
+                                    )
+                                }}
+                                = {{
+                                    funnel_entry_date(
+                                        time ~ "(code_before >> " ~ step_bits ~ ")" ~ in_us, entry_unit
+                                    )
+                                }}
+                            {%- endif %},
+                            false
+                        )
+                    else
+                        not coalesce(
+                            (code_before & {{ step_mask }}) = (code & {{ step_mask }})
+                            and (code_before >> {{ time_bits + step_bits }})
+                            = (code >> {{ time_bits + step_bits }}),
+                            false
+                        )
+                end
         ),
         {%- for back in range(step_count - 1) %}
             {%- set position = step_count - back %}

@@ -432,9 +432,10 @@ def _graded(funnel: Funnel) -> list[_Cte]:
         "completions",
         f"select *, case level {completed} end as completed_us\nfrom {source}\nwhere level > 0",
     )
+    unit = "" if funnel.entry_unit == "all" else ", entry_date"
     ranked = _Cte(
         "ranked",
-        "select\n    *,\n    row_number() over (\n        partition by funnel, pair_key, entry_date\n"
+        f"select\n    *,\n    row_number() over (\n        partition by window_us, pair_key{unit}\n"
         "        order by level desc, completed_us asc, entered_us desc\n    ) as entry_rank\nfrom completions",
     )
     best = _Cte("best", "select *\nfrom ranked\nwhere entry_rank = 1")
@@ -468,7 +469,7 @@ def _credited(count: int, done: str) -> list[_Cte]:
         _Cte(
             "conversions",
             "select\n    *,\n    row_number() over (\n"
-            f"        partition by funnel, pair_key, level, done_{count}_us order by entered_us desc\n"
+            f"        partition by window_us, pair_key, level, done_{count}_us order by entered_us desc\n"
             "    ) as conversion_rank\nfrom graded",
         ),
         _Cte(

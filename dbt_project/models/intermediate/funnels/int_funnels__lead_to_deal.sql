@@ -111,7 +111,7 @@ with
         select
             *,
             row_number() over (
-                partition by funnel, pair_key, entry_date
+                partition by window_us, pair_key, entry_date
                 order by level desc, completed_us asc, entered_us desc
             ) as entry_rank
         from completions
