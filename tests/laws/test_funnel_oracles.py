@@ -15,12 +15,8 @@ from orchestration.specs.funnels import Funnel, read_funnel
 from tests.laws.funnel_support import render
 
 ROOT = Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared" / "data"
 
-pytestmark = [
-    pytest.mark.shared,
-    pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data is not beside the project"),
-]
+pytestmark = pytest.mark.shared
 
 
 def declared(name: str) -> Funnel:
@@ -36,9 +32,9 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         yield opened
 
 
-def prepare(connection: duckdb.DuckDBPyConnection, activities: str) -> None:
+def prepare(connection: duckdb.DuckDBPyConnection, data: Path, activities: str) -> None:
     """The tables that a funnel reads, from rows user_id, activity, occurred_us, channel, product_id."""
-    connection.execute(f"create table activities as {activities}")
+    connection.execute(f"create table activities as {activities.format(data=data)}")
     connection.execute(
         "create table int_identity__users as "
         "select user_id, row_number() over (order by user_id) as user_key from (select distinct user_id from activities)"
@@ -49,21 +45,21 @@ def prepare(connection: duckdb.DuckDBPyConnection, activities: str) -> None:
     )
 
 
-RETAILROCKET = f"""
+RETAILROCKET = """
     select
         cast(user_id as varchar) as user_id,
         event_type as activity,
         event_ts * 1000000 as occurred_us,
         cast(null as varchar) as channel,
         cast(item_id as varchar) as product_id
-    from read_csv('{SHARED}/retailrocket/events.csv')
+    from read_csv('{data}/retailrocket/events.csv')
 """
 
 # Seconds of the day are real; the days of first contact stand at 00:00.
-OLIST = f"""
+OLIST = """
     with
-        leads as (from read_csv('{SHARED}/olist_leads/olist_marketing_qualified_leads_dataset.csv')),
-        deals as (from read_csv('{SHARED}/olist_leads/olist_closed_deals_dataset.csv'))
+        leads as (from read_csv('{data}/olist_leads/olist_marketing_qualified_leads_dataset.csv')),
+        deals as (from read_csv('{data}/olist_leads/olist_closed_deals_dataset.csv'))
     select mql_id as user_id, 'lead_created' as activity, epoch_us(cast(first_contact_date as timestamp)) as occurred_us,
         origin as channel, cast(null as varchar) as product_id
     from leads
@@ -87,12 +83,12 @@ def reached(connection: duckdb.DuckDBPyConnection, funnel: Funnel, *, streams: b
 
 @pytest.mark.parametrize("streams", [True, False])
 def test_retailrocket_view_cart_buy_within_a_week(
-    connection: duckdb.DuckDBPyConnection, streams: bool
+    connection: duckdb.DuckDBPyConnection, shared_data: Path, streams: bool
 ) -> None:
-    prepare(connection, RETAILROCKET)
+    prepare(connection, shared_data, RETAILROCKET)
     funnel = declared("shop_view_cart_buy")
     assert reached(connection, funnel, streams=streams) == {"shop_view_cart_buy": [2083, 1786, 1709]}
-    oracle = SHARED / "oracles" / "funnel_retailrocket_user_7d_default_per_key.csv"
+    oracle = shared_data / "oracles" / "funnel_retailrocket_user_7d_default_per_key.csv"
     different = connection.execute(
         f"""
         with
@@ -107,18 +103,18 @@ def test_retailrocket_view_cart_buy_within_a_week(
 
 @pytest.mark.parametrize("streams", [True, False])
 def test_retailrocket_view_cart_buy_of_the_same_product(
-    connection: duckdb.DuckDBPyConnection, streams: bool
+    connection: duckdb.DuckDBPyConnection, shared_data: Path, streams: bool
 ) -> None:
-    prepare(connection, RETAILROCKET)
+    prepare(connection, shared_data, RETAILROCKET)
     funnel = declared("shop_view_cart_buy_product")
     assert reached(connection, funnel, streams=streams) == {"shop_view_cart_buy_product": [75374, 7469, 5427]}
 
 
 @pytest.mark.parametrize("streams", [True, False])
 def test_olist_deals_within_days_of_the_first_contact(
-    connection: duckdb.DuckDBPyConnection, streams: bool
+    connection: duckdb.DuckDBPyConnection, shared_data: Path, streams: bool
 ) -> None:
-    prepare(connection, OLIST)
+    prepare(connection, shared_data, OLIST)
     assert reached(connection, declared("lead_to_deal"), streams=streams) == {
         "lead_to_deal_7d": [8000, 248],
         "lead_to_deal_14d": [8000, 411],
@@ -129,8 +125,10 @@ def test_olist_deals_within_days_of_the_first_contact(
     }
 
 
-def test_olist_leads_are_mature_when_their_window_has_passed(connection: duckdb.DuckDBPyConnection) -> None:
-    prepare(connection, OLIST)
+def test_olist_leads_are_mature_when_their_window_has_passed(
+    connection: duckdb.DuckDBPyConnection, shared_data: Path
+) -> None:
+    prepare(connection, shared_data, OLIST)
     connection.execute("set variable as_of = date '2018-06-30'")
     connection.execute(f"create table entries as {render(entries_sql(declared('lead_to_deal')))}")
     latest = dict(
