@@ -26,7 +26,7 @@ from orchestration.home import Home
 from orchestration.publishing import cells, database, files
 from orchestration.publishing.database import Place, name
 from orchestration.publishing.publication import Publication, attached_publication
-from orchestration.publishing.xlsx import CellKind, SheetColumn, write_xlsx
+from orchestration.publishing.xlsx import CellKind, SheetColumn, display_width, write_xlsx
 from orchestration.settings import Settings, load_settings
 
 ColumnKind = Literal["wide", "tag", "identifier"]
@@ -445,7 +445,7 @@ class _Export:
             ("名单人数 Rows", f"{self.counts['rows']}"),
             ("对照组（不在名单）Held out", f"{self.counts['holdout']}"),
             ("定义 Definition", _definition_text(self.audience.definition, readable=True)),
-            ("定义哈希 SHA-256", self.audience.hash()),
+            ("定义哈希 Definition hash", self.audience.hash()),
             ("时区 Time zone", self.zone),
             ("", ""),
             ("列 Column", "来源 Source"),
@@ -677,7 +677,7 @@ def _headers(audience: AudienceExport) -> list[str]:
 
 def _width(field: _Field, longest: int | None) -> int:
     """Width of a sheet column in characters."""
-    header = sum(2 if ord(character) > 0x2E80 else 1 for character in field.header) + 4
+    header = display_width(field.header) + 4
     shown = {"date": 10, "timestamp": 16, "boolean": 6, "rate": 8}.get(field.kind, int(longest or 0) + 2)
     if field.kind == "number":
         shown += 3

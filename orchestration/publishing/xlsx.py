@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from unicodedata import east_asian_width
 
 import xlsxwriter
 
@@ -37,10 +38,13 @@ _FORMATS: dict[CellKind, str] = {
     "rate": "0.0%",
     "date": "yyyy-mm-dd",
     "timestamp": "yyyy-mm-dd hh:mm",
-    "boolean": "General",
+    "boolean": '"TRUE";"TRUE";"FALSE"',
 }
 _HEADER = {"bold": True, "bg_color": "#E8EEF7", "bottom": 1, "valign": "vcenter", "num_format": "@"}
+_RIGHT = {"align": "right", "indent": 1}
 _TITLE_CHARACTERS = 31
+_ABOUT_CHARACTERS = 90
+_LINE_POINTS = 15
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,11 @@ class XlsxResult:
     rows: int
     sheets: int
     shortened_cells: int
+
+
+def display_width(text: str) -> int:
+    """Width in narrow characters; Chinese and other wide ones count twice."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def write_xlsx(
@@ -108,8 +117,11 @@ class _ListWriter:
         self._name = sheet_name
         self._columns = columns
         self._limit = rows_per_sheet
-        self._header = workbook.add_format(_HEADER)
-        self._formats = [workbook.add_format({"num_format": _FORMATS[column.kind]}) for column in columns]
+        self._headers = [workbook.add_format(_HEADER | _alignment(column.kind)) for column in columns]
+        self._formats = [
+            workbook.add_format({"num_format": _FORMATS[column.kind], **_alignment(column.kind)})
+            for column in columns
+        ]
         self._text = workbook.add_format({"num_format": "@"})
         self._quoted = workbook.add_format({"num_format": "@", "quote_prefix": True})
         self._sheet: Any = None
@@ -141,9 +153,11 @@ class _ListWriter:
         sheet = self._workbook.add_worksheet(title[:_TITLE_CHARACTERS])
         sheet.freeze_panes(1, 0)
         sheet.set_row(0, 20)
+        _print_on_wide_pages(sheet)
+        sheet.repeat_rows(0)
         for position, column in enumerate(self._columns):
             sheet.set_column(position, position, column.width)
-            sheet.write_string(0, position, column.header, self._header)
+            sheet.write_string(0, position, column.header, self._headers[position])
         self._sheet = sheet
         self._row = 1
         self._writers = [
@@ -186,12 +200,28 @@ class _ListWriter:
         return writers.get(column.kind, number)
 
 
+def _alignment(kind: CellKind) -> dict[str, Any]:
+    """Numbers and dates stand right with a gap, so that they do not touch the text in the next column."""
+    return {} if kind in ("text", "boolean") else _RIGHT
+
+
 def _write_about(workbook: Any, about_name: str, about: Sequence[tuple[str, str]]) -> None:
     sheet = workbook.add_worksheet(about_name[:_TITLE_CHARACTERS])
     bold = workbook.add_format({"bold": True, "valign": "top", "num_format": "@"})
     wrapped = workbook.add_format({"text_wrap": True, "valign": "top", "num_format": "@"})
-    sheet.set_column(0, 0, 24)
-    sheet.set_column(1, 1, 90)
+    _print_on_wide_pages(sheet)
+    sheet.set_column(0, 0, 28)
+    sheet.set_column(1, 1, _ABOUT_CHARACTERS)
     for row, (label, value) in enumerate(about):
+        # Not every program fits the height of a row to wrapped text by itself.
+        lines = sum(1 + display_width(line) // _ABOUT_CHARACTERS for line in value.split("\n"))
+        sheet.set_row(row, min(_LINE_POINTS * lines, 400))
         sheet.write_string(row, 0, label, bold)
         sheet.write_string(row, 1, value[:MAX_TEXT_CHARACTERS], wrapped)
+
+
+def _print_on_wide_pages(sheet: Any) -> None:
+    """Landscape A4, all columns on one page."""
+    sheet.set_landscape()
+    sheet.set_paper(9)
+    sheet.fit_to_pages(1, 0)
