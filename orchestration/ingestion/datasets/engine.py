@@ -735,64 +735,61 @@ def _output(wanted: Type, found: str, name: str) -> str:
 def _write(work: _Work, table: str, columns: dict[str, str], day: str | None, file_name: str) -> _Made:
     """Write one Parquet file, rows in a fixed order."""
     _show_inputs(work, table, day)
-    file = work.folder / "out" / file_name
-    rows = _copy(
-        work, table, columns, f"order by all) to {_text(str(file))} (format parquet, compression zstd"
-    )
-    return _Made(file, int(rows[0][0]))
+    return _copy(work, table, _selected(work, table, columns), file_name)
 
 
 def _write_at_once(
     work: _Work, table: str, columns: dict[str, str], stale: Sequence[str]
 ) -> Iterator[tuple[str, str, _Made]]:
-    """Write a table's Parquet files of all days in one pass: (unit, output, file).
+    """Run a table's SQL once over all days, then write the Parquet file of each: (unit, output, file).
 
-    One thread, because several would cut a day's rows into files as they please: this way a day has the same bytes
-    whether it is written alone or with others.
+    Not with COPY … PARTITION_BY, which is faster still: it lets go of the order of some days' rows.
     """
     _show_inputs(work, table, None)
-    spec, folder = work.spec, work.folder / "out" / table
-    order = ", ".join(_name(column) for column in (_ARRIVED_ON, *(c for c in columns if c != _ARRIVED_ON)))
-    threads = _one(work.connection, "select current_setting('threads')")
-    work.connection.execute("set threads = 1")
-    rows = _copy(
-        work,
-        table,
-        columns,
-        f"order by {order}) to {_text(str(folder))} (format parquet, compression zstd, "
-        f"partition_by ({_ARRIVED_ON}), return_stats true",
-    )
-    work.connection.execute(f"set threads = {threads}")
-    by_file = any(spec.inputs[name].is_daily_by_file for name in spec.tables[table].source)
-    files: dict[str, _Made] = {}
-    for path, count, *_ in rows:
-        day = Path(path).parent.name.partition("=")[2]
-        if day in files or (by_file and day not in stale):
-            raise UsageError(
-                f"{spec.where('tables', table, 'sql')}: {_ARRIVED_ON} must be the day that the inputs have under this name."
-            )
-        files[day] = _Made(Path(path), int(count))
-    days = [unit for unit in stale if unit != _WHOLE] if by_file else sorted(files)
-    for day in days:
-        unit = day if by_file else _WHOLE
-        if unit in stale:
-            made = files.get(day) or _Made(folder / "none.parquet", 0)
-            yield unit, f"{table}/{day}", made
-    nothing = f"limit 0) to {_text(str(folder / 'none.parquet'))} (format parquet, compression zstd"
-    if len(files) < len(days):
-        folder.mkdir(exist_ok=True)
-        _copy(work, table, {n: e for n, e in columns.items() if n != _ARRIVED_ON}, nothing)
-
-
-def _copy(work: _Work, table: str, columns: dict[str, str], rest: str) -> list[tuple[Any, ...]]:
-    selected = ", ".join(f"{expression} as {_name(name)}" for name, expression in columns.items())
-    sql = work.spec.tables[table].sql
+    spec, where = work.spec, work.spec.where("tables", table, "sql")
+    query = f"create table _at_once as {_selected(work, table, columns)} order by {_ARRIVED_ON}"
     try:
-        return work.connection.execute(f"copy (select {selected} from (\n{sql}\n) {rest})").fetchall()
+        work.connection.execute(query)
     except duckdb.Error as error:
         _raise_for_machine(error, work.settings)
-        where = work.spec.where("tables", table, "sql")
         raise UsageError(f"{where}: {_sql_problem(error)}.") from error
+    found = [
+        row[0] for row in work.connection.execute(f"select distinct {_ARRIVED_ON} from _at_once").fetchall()
+    ]
+    days = {str(day) for day in found}
+    if any(spec.inputs[name].is_daily_by_file for name in spec.tables[table].source):
+        known = {unit for unit in stale if unit != _WHOLE}
+        units = {day: day for day in known}
+    else:
+        known = days - {"None"}
+        units = dict.fromkeys(known, _WHOLE) if _WHOLE in stale else {}
+    if days - known:
+        raise UsageError(f"{where}: {_ARRIVED_ON} must be the day that the inputs have under this name.")
+    # A day's file is too small for more than one thread to pay.
+    threads = _one(work.connection, "select current_setting('threads')")
+    if len(units) > 1:
+        work.connection.execute("set threads = 1")
+    for day in sorted(units):
+        rows = f"select * exclude ({_ARRIVED_ON}) from _at_once where {_ARRIVED_ON} = date {_text(day)}"
+        yield units[day], f"{table}/{day}", _copy(work, table, rows, f"{table}-{day}.parquet")
+    work.connection.execute(f"set threads = {threads}")
+    work.connection.execute("drop table _at_once")
+
+
+def _selected(work: _Work, table: str, columns: dict[str, str]) -> str:
+    selected = ", ".join(f"{expression} as {_name(name)}" for name, expression in columns.items())
+    return f"select {selected} from (\n{work.spec.tables[table].sql}\n)"
+
+
+def _copy(work: _Work, table: str, query: str, file_name: str) -> _Made:
+    file = work.folder / "out" / file_name
+    copy = f"copy ({query} order by all) to {_text(str(file))} (format parquet, compression zstd)"
+    try:
+        rows = _one(work.connection, copy)
+    except duckdb.Error as error:
+        _raise_for_machine(error, work.settings)
+        raise UsageError(f"{work.spec.where('tables', table, 'sql')}: {_sql_problem(error)}.") from error
+    return _Made(file, rows)
 
 
 def _land(work: _Work, made: dict[str, _Made], known: _Unit | None) -> list[Path]:
@@ -805,11 +802,7 @@ def _land(work: _Work, made: dict[str, _Made], known: _Unit | None) -> list[Path
         if target.exists() and filecmp.cmp(result.file, target, shallow=False):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        if result.rows == 0:  # several days may share a file without rows
-            shutil.copyfile(result.file, part := work.folder / "empty.parquet")
-            part.replace(target)
-        else:
-            result.file.replace(target)
+        result.file.replace(target)
         written.append(target)
     return written
 
