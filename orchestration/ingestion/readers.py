@@ -103,7 +103,7 @@ class _StreamReader:
         self._file = file
         self._encoding: str | None = None  # None until bytes are seen that are no UTF-8
         self._records = 0
-        self.failure: BaseException | None = None
+        self.failure: Exception | None = None
 
     def records(self) -> int:
         return self._records
@@ -181,7 +181,8 @@ class _StreamReader:
                     yield from pa.table(values, schema=schema).to_batches(max_chunksize=_BATCH_ROWS)
                     if whole and span.bad.numbers:
                         yield _bad_batch(len(names), span.bad, schema)
-            except BaseException as error:
+            except Exception as error:
+                # Kept aside: the engine passes on its text only.
                 self.failure = error
                 raise
 

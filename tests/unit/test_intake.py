@@ -74,6 +74,22 @@ class TestFormats:
             (6, 5, "nul_byte"),
         ]
 
+    def test_keys_of_json_lines_are_compared_like_headers(self, place: Place) -> None:
+        place.put(
+            "products/p.ndjson.gz",
+            gzip.compress(b'{"Product_ID": "1", "name": "a"}\n{"product_id": "2", "NAME": "b", "a\\"b\'c": true}\n'),
+        )
+        assert place.take().accepted == 2
+        rows = place.raw("products", "product_id, name, properties")
+        assert [row[:2] for row in rows] == [("1", "a"), ("2", "b")]
+        assert json.loads(rows[1][2]) == {"a\"b'c": True}
+
+    def test_gb18030_after_an_ascii_header_and_many_lines(self, place: Place) -> None:
+        body = "".join(f"{n},{'a' if n < 100_000 else '上海'}{'x' * 80}\n" for n in range(110_000))
+        place.put("members/m.csv", f"member_id,city\n{body}".encode("gb18030"))
+        assert place.take().accepted == 110_000
+        assert place.raw("members", "city")[-1][0].startswith("上海")
+
     def test_parquet_types(self, place: Place) -> None:
         file = place.landing / "orders" / "o.parquet"
         file.parent.mkdir()
@@ -143,6 +159,18 @@ class TestFormats:
         result = place.take()
         assert place.raw("orders", "ordered_at") == ([(utc(expected),)] if expected else [])
         assert result.rejected == (expected is None)
+
+    def test_zone_with_summer_time(self, place: Place) -> None:
+        place.put(
+            "orders/o.csv",
+            f"{ORDERS}1,2026-01-31 12:00:00,1\n2,2026-07-31 12:00:00,1\n3,2026-07-31T22:30:00Z,1\n",
+        )
+        place.take("business_timezone=Europe/Berlin")
+        assert place.raw("orders", "ordered_at, _arrived_on") == [
+            (utc("2026-01-31 11:00:00"), dt.date(2026, 1, 31)),
+            (utc("2026-07-31 10:00:00"), dt.date(2026, 7, 31)),
+            (utc("2026-07-31 22:30:00"), dt.date(2026, 8, 1)),
+        ]
 
     @pytest.mark.parametrize(
         ("text", "expected"),
