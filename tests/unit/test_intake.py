@@ -77,7 +77,9 @@ class TestFormats:
     def test_keys_of_json_lines_are_compared_like_headers(self, place: Place) -> None:
         place.put(
             "products/p.ndjson.gz",
-            gzip.compress(b'{"Product_ID": "1", "name": "a"}\n{"product_id": "2", "NAME": "b", "a\\"b\'c": true}\n'),
+            gzip.compress(
+                b'{"Product_ID": "1", "name": "a"}\n{"product_id": "2", "NAME": "b", "a\\"b\'c": true}\n'
+            ),
         )
         assert place.take().accepted == 2
         rows = place.raw("products", "product_id, name, properties")
