@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliInvocation, dbt_assets
+from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from orchestration.assets.landing import BACKFILL, OWNERS
 from orchestration.errors import BuildError
@@ -172,8 +173,10 @@ def _with_row_counts(context: dg.AssetExecutionContext, call: DbtCliInvocation, 
                 context.log.info(f"Built {event.metadata['unique_id'].value}")
             else:
                 yield event
-    except Exception as error:  # dbt's exit status; said again below in a person's words
+    except DagsterDbtCliRuntimeError as error:  # said again below in a person's words
         failure = error
+    finally:
+        call.process.wait()
     counts = row_counts(home) if home.warehouse.exists() else {}
     for output in built:
         name = str(output.metadata["unique_id"].value).rsplit(".", 1)[-1]
