@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "audience_members"}}}) }}
 -- Every audience is declared, has no more members than its limit, and none after its last day.
 with
 

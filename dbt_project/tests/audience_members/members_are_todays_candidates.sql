@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "audience_members"}}}) }}
 -- Members are exactly today's candidates who are not left out, once each, entered inside the window.
 with
 

@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "int_activity"}}}) }}
 -- The activity stream pays what the orders say, and never runs ahead of as_of.
 with
     activities as (select * from {{ ref("int_activity") }}),

@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "int_identity__identifiers"}}}) }}
 -- Every identifier that is no junk has one user, and identifiers joined by a link that counts have the same
 -- one.
 with

@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "int_orders__resolved"}}}) }}
 -- No order, refund or line is lost, doubled or changed in amount on the way from staging.
 with
     orders as (select * from {{ ref("stg_raw__orders") }} where {{ happened("ordered_at") }}),

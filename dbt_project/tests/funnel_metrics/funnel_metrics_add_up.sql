@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "funnel_metrics"}}}) }}
 -- The whole is what funnel_users holds; breakdown values add up to the whole; a period has no more users
 -- than the
 -- whole, and all periods of a kind have no fewer (a user may count in several).

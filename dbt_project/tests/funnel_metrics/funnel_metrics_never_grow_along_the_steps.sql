@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "funnel_metrics"}}}) }}
 -- No step has more users than the one before; mature ones are among them; rates are shares within their
 -- interval.
 with

@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "funnel_users"}}}) }}
 -- Each attempt once; its level is a step of its funnel; it does not end before it starts or after its window.
 with
     funnel_users as (select * from {{ ref("funnel_users") }}),

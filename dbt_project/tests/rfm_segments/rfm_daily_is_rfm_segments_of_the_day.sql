@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "rfm_daily"}}}) }}
 -- The day's rows of rfm_daily and rfm_segments are the same, both ways.
 with
 

@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "rfm_score_coverage"}}}) }}
 -- Each metric has its five scores once, and they hold every buyer.
 select metric
 from {{ ref("rfm_score_coverage") }}

@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "rfm_segments"}}}) }}
 -- The cell is the one of the three highs, and scores lie between 1 and 5.
 select segments.user_id, segments.cell
 from {{ ref("rfm_segments") }} as segments

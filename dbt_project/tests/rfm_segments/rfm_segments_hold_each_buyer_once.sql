@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "rfm_segments"}}}) }}
 -- The cells are disjoint and exhaustive: every buyer is in exactly one, with one method and one day.
 with
 

@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "rfm_segments"}}}) }}
 -- Money here = money of the orders that count, less refunds, straight from the facts.
 with
 

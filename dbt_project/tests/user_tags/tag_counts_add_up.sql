@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "tag_coverage"}}}) }}
 -- Every tag is evaluated for every user, nobody is lost, and user_tags holds exactly the users for whom a
 -- tag is set.
 with

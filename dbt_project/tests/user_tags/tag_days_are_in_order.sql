@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "user_tags"}}}) }}
 -- First set, last confirmed, expires: in this order, and a tag that is set has not expired.
 with
 

@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "user_tags"}}}) }}
 -- A tag is in the catalogue and active; where its values are declared, it takes one of them.
 with
 

@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "user_wide"}}}) }}
 -- Every buyer's cell and scores are in the wide table as in rfm_segments, and nobody else has any.
 select coalesce(wide.user_id, segments.user_id) as user_id
 from (select * from {{ ref("user_wide") }} where rfm_cell <> 'no_order') as wide

@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "user_wide"}}}) }}
 -- The wide table has exactly the users of the identity layer.
 select coalesce(wide.user_id, users.user_id) as user_id
 from {{ ref("user_wide") }} as wide

@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "user_wide"}}}) }}
 -- Orders and money in the wide table are those of the facts, no more and no less.
 with
 

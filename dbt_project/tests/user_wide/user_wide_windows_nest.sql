@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "user_wide"}}}) }}
 -- A shorter window never holds more than a longer one, shares lie between 0 and 1, and stages fit the
 -- numbers.
 select user_id
