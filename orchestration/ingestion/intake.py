@@ -525,7 +525,7 @@ class _Intake:
         if missing:
             raise UnreadableFileError(
                 f"lacks the required column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
-                f"every file of {table.name} needs {', '.join(table.required_columns)} in its header"
+                f"every file of {table.name} needs {', '.join(table.required_columns)}"
             )
 
     def _accept(self, one: _Taken, reader: Reader) -> None:

@@ -224,7 +224,7 @@ class _CsvReader(_StreamReader):
                 if block:
                     head += block
                     if len(head) > 2 * BLOCK_BYTES:
-                        raise UnreadableFileError("has no line end in its first 16 MB; is it a CSV file?")
+                        raise UnreadableFileError("has no line end in its first 16 MB; it may be no CSV file")
                     continue
                 line, head = head, b""
                 if not line.strip(b"\r\n"):
@@ -234,7 +234,7 @@ class _CsvReader(_StreamReader):
                 line, head = head[:end], head[end + 1 :]
                 self._header_lines += 1
         if b"\0" in line:
-            raise UnreadableFileError("has NUL bytes in its header line; is it a CSV file?")
+            raise UnreadableFileError("has NUL bytes in its header line; it may be no CSV file")
         try:
             text = line.decode()
         except UnicodeDecodeError:
@@ -374,6 +374,8 @@ class _JsonReader(_StreamReader):
                 extra.append(key)
             else:
                 self._spelt.setdefault(column.name, []).append(key)
+        if rows and not any(row[0] for row in rows):
+            raise UnreadableFileError("holds no line that is one JSON object")
         if not self._records:
             self._spelt = {column.name: [column.name] for column in table.columns}
         self.layout = Layout(dict.fromkeys(self._spelt, "VARCHAR"), tuple(extra))

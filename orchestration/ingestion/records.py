@@ -272,7 +272,7 @@ class CsvSplitter:
         if not stopped:
             if len(data) - position > MAX_RECORD_BYTES:
                 raise UnreadableFileError(
-                    f"has a line longer than {MAX_RECORD_BYTES >> 20} MB after line {self._line}; is it a CSV file?"
+                    f"has a line longer than {MAX_RECORD_BYTES >> 20} MB after line {self._line}; it may be no CSV file"
                 )
             return position
         block = block[:stopped]
@@ -373,7 +373,7 @@ def line_spans(
         rest = data[end:]
         if len(rest) > MAX_RECORD_BYTES:
             raise UnreadableFileError(
-                f"has a line longer than {MAX_RECORD_BYTES >> 20} MB after line {line - 1}; is it a JSON lines file?"
+                f"has a line longer than {MAX_RECORD_BYTES >> 20} MB after line {line - 1}; it may be no JSON lines file"
             )
     if rest:
         yield cut(rest + b"\n")
