@@ -6,6 +6,7 @@ before a file changes and comes back when all files are whole. Held-out members 
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import fcntl
 import hashlib
@@ -42,7 +43,6 @@ MANIFEST_FORMAT = 1
 
 _NAME = re.compile(r"^[a-z0-9_-]{1,64}$")
 _BOM = b"\xef\xbb\xbf"
-_BATCH_ROWS = 5_000
 _PAIR_TRIES = 100
 _PAIR_WAIT_SECONDS = 0.1
 _WIDEST_COLUMN = 48
@@ -207,6 +207,8 @@ class _Export:
         manifest_file = self.folder / "manifest.json"
         old = files.read_json(manifest_file)
         formats = _with_earlier(wanted, old)
+        if old is not None and self._is_done(old, formats):
+            return self._result(old, unchanged=True)
         self.work.mkdir(mode=0o700)
         try:
             self.session.execute(f"set temp_directory = {database.text(str(self.work / 'spill'))}")
@@ -230,17 +232,43 @@ class _Export:
                 self._switch(manifest_file, manifest)
         finally:
             _sweep(self.folder)
+        return self._result(manifest, unchanged=unchanged)
+
+    def _result(self, manifest: dict[str, Any], *, unchanged: bool) -> ExportResult:
         return ExportResult(
             audience=self.audience.name,
             as_of=self.publication.as_of,
             folder=self.folder,
-            rows=counts["rows"],
-            held_out=counts["holdout"],
+            rows=manifest["count"],
+            held_out=manifest["holdout"],
             files=tuple(
                 ExportedFile(self.folder / file["name"], file["format"], file["bytes"], file["sha256"])
                 for file in manifest["files"]
             ),
             unchanged=unchanged,
+        )
+
+    def _order_hash(self) -> str:
+        """SHA-256 of everything but the marts that the files follow from."""
+        order = [MANIFEST_FORMAT, self.zone, dataclasses.asdict(self.audience), duckdb.__version__]
+        return hashlib.sha256(_definition_text(order).encode()).hexdigest()
+
+    def _is_done(self, old: dict[str, Any], formats: Sequence[FileFormat]) -> bool:
+        """Whether these files were made to the same order from this very publication, and are whole."""
+        try:
+            return (
+                old["publication"]["version"] == self.publication.version
+                and old["order_hash"] == self._order_hash()
+                and [file["format"] for file in old["files"]] == formats
+                and self._is_whole(old)
+            )
+        except (KeyError, TypeError):
+            return False
+
+    def _is_whole(self, manifest: dict[str, Any]) -> bool:
+        return all(
+            files.is_intact(self.folder / file["name"], file["bytes"], file["sha256"])
+            for file in manifest["files"]
         )
 
     def _prepare(self) -> list[_Field]:
@@ -356,7 +384,7 @@ class _Export:
         """SQL of the typed value as people see it: business time, no endless numbers."""
         own = f"c{position}"
         if field.kind == "timestamp":
-            instant = own if "ZONE" in field.sql_type else f"timezone('UTC', {own})"
+            instant = own if "ZONE" in field.sql_type else f"timezone('UTC', cast({own} as timestamp))"
             return f"timezone({database.text(self.zone)}, {instant})"
         if field.sql_type in {"DOUBLE", "FLOAT"} and field.kind != "text":
             return f"case when isfinite({own}) then {own} end"
@@ -407,17 +435,17 @@ class _Export:
         expressions = [self._human(position, field) for position, field in enumerate(self.fields)]
         cursor = self.session.execute(f"select {self._widths(expressions)} from rows").fetchone() or ()
         columns = [
-            SheetColumn(field.header, field.kind, _width(field, longest))
-            for field, longest in zip(self.fields, cursor, strict=True)
+            SheetColumn(field.header, expression, field.kind, _width(field, longest))
+            for field, expression, longest in zip(self.fields, expressions, cursor, strict=True)
         ]
-        self.session.execute(f"select {', '.join(expressions)} from rows order by position")
         temp_folder = self.work / "xlsx"
         temp_folder.mkdir(mode=0o700)
         result = write_xlsx(
             part,
+            session=self.session,
+            rows="rows",
             sheet_name="名单",
             columns=columns,
-            batches=iter(lambda: self.session.fetchmany(_BATCH_ROWS), []),
             about_name="说明",
             about=self._about(),
             created=dt.datetime.combine(self.publication.as_of, dt.time()),
@@ -526,6 +554,7 @@ class _Export:
             "holdout": self.counts["holdout"],
             "definition": self.audience.definition,
             "definition_hash": self.audience.hash(),
+            "order_hash": self._order_hash(),
             "columns": columns,
             "files": [
                 {
@@ -552,10 +581,7 @@ class _Export:
             "publication": None,
         }:
             return False
-        return all(
-            files.is_intact(self.folder / file["name"], file["bytes"], file["sha256"])
-            for file in new["files"]
-        )
+        return self._is_whole(new)
 
     def _switch(self, manifest_file: Path, manifest: dict[str, Any]) -> None:
         manifest_file.unlink(missing_ok=True)

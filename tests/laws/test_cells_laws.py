@@ -6,12 +6,14 @@ import csv
 import io
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import duckdb
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestration.publishing.cells import sql_human_csv_text, starts_like_formula
+from orchestration.publishing.xlsx import sql_xml_text
 
 SESSION = duckdb.connect(":memory:")
 PIECES = st.sampled_from(
@@ -89,3 +91,19 @@ def test_the_engine_quotes_every_cell_that_needs_it(tmp_path: Path) -> None:
     read = list(csv.reader(io.StringIO(file.read_bytes().decode(), newline="")))
     assert [row[0] for row in read] == [reference(text) for text in texts]
     assert {row[1] for row in read} == {"1"}
+
+
+def unescaped(text: str) -> str:
+    """What a spreadsheet reads: `_xHHHH_` stands for a character."""
+    return re.sub("_x([0-9A-Fa-f]{4})_", lambda found: chr(int(found[1], 16)), text)
+
+
+@given(
+    st.lists(st.one_of(TEXTS, st.text("_x0419AF<>&\"' \t\n\r\x00\x0b\x1f\ufffe", max_size=24)), min_size=1)
+)
+def test_text_in_a_workbook_reads_back(texts: list[str]) -> None:
+    rows = SESSION.execute(
+        f"select {sql_xml_text('cell')} from (select unnest(cast(? as varchar[])) as cell)", [texts]
+    ).fetchall()
+    read = [ElementTree.fromstring(f"<t>{row[0]}</t>").text or "" for row in rows]
+    assert [unescaped(text) for text in read] == texts
