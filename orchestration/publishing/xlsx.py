@@ -286,12 +286,15 @@ def _cell(kind: CellKind, position: int, styles: _Styles) -> str:
     if kind == "text":
         return text(f"nullif({value}, '')")
     if kind == "boolean":
-        return f"{start} || '{style}\" t=\"b\"><v>' || case when {value} then '1' else '0' end || '</v></c>'"
+        return (
+            f"{start} || '{style}\" t=\"b\"><v>' || cast(cast({value} as integer) as varchar) || '</v></c>'"
+        )
     if kind in ("date", "timestamp"):
         days = f"date_diff('day', {_DAY_ZERO}, cast({value} as date))"
         days += f" - case when {value} < {_TRUE_CALENDAR} then 1 else 0 end"
         if kind == "timestamp":
-            days = f"({days}) + (epoch_us({value}) % 86400000000) / 86400000000.0"
+            midnight = f"epoch_us(cast(cast({value} as date) as timestamp))"
+            days = f"({days}) + cast(epoch_us({value}) - {midnight} as double) / 86400000000"
         return (
             f"case when isfinite({value}) and {value} >= {_FIRST_DAY} then {number(days)} "
             f"else {text(f'cast({value} as varchar)')} end"

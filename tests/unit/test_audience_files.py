@@ -157,7 +157,10 @@ def test_cells_of_the_workbook(home: Home) -> None:
     assert typed(3, 3) == ("s", 'a,"b"\nc')
     assert typed(3, 6) == ("n", None)
     assert typed(3, 11) == ("s", "100000000000000000")
+    assert typed(3, 8) == ("b", False)
     assert typed(4, 9) == ("s", "1899-01-01")
+    empty = [(3, 4), (3, 5), (3, 6), (3, 9), (3, 10), (3, 12), (4, 8), (4, 11), (5, 2), (5, 3)]
+    assert [typed(*place) for place in empty] == [("n", None)] * len(empty)
     assert all(cells[row, 2].number_format == "@" for row in (2, 3, 4))
     about = {row[0].value: row[1].value for row in workbook["说明"].iter_rows()}
     assert about["人群 Audience"] == "挽回 Win back (win-back)"
@@ -459,3 +462,48 @@ def test_killed_export_leaves_no_manifest_that_lies(home: Home) -> None:
     result = export(home, formats=["csv", "xlsx", "parquet"])
     assert {file.path.name: file.sha256 for file in result.files} == good
     assert not list(folder.glob("*.part"))
+
+
+def test_serial_dates_and_large_numbers_of_the_workbook(tmp_path: Path) -> None:
+    days = [
+        dt.date(1900, 1, 1),
+        dt.date(1900, 2, 28),
+        dt.date(1900, 3, 1),
+        dt.date(2026, 12, 31),
+        dt.date(1899, 12, 31),
+    ]
+    numbers = [10**15 - 1, 10**15, -(10**15), 0, 1]
+    session = duckdb.connect(":memory:")
+    session.execute(
+        "create table list (position bigint, day date, moment timestamp, number bigint, share double)"
+    )
+    for position, (day, number) in enumerate(zip(days, numbers, strict=True), start=1):
+        moment = dt.datetime.combine(day, dt.time(23, 59, 59))
+        session.execute(
+            "insert into list values (?, ?, ?, ?, ?)", [position, day, moment, number, number / 3]
+        )
+    kinds: list[tuple[str, Any]] = [
+        ("day", "date"),
+        ("moment", "timestamp"),
+        ("number", "integer"),
+        ("share", "rate"),
+    ]
+    file = tmp_path / "x.xlsx"
+    write_xlsx(
+        file,
+        session=session,
+        rows="list",
+        sheet_name="名单",
+        columns=[SheetColumn(column, column, kind, 10) for column, kind in kinds],
+        about_name="说明",
+        about=[],
+        created=dt.datetime(2026, 6, 30),
+        temp_folder=tmp_path,
+    )
+    sheet = openpyxl.load_workbook(file)["名单"]
+    rows = [[cell.value for cell in row] for row in sheet.iter_rows(min_row=2)]
+    for row, day in zip(rows[:4], days[:4], strict=True):
+        assert row[:2] == [dt.datetime.combine(day, dt.time()), dt.datetime.combine(day, dt.time(23, 59, 59))]
+    assert rows[4][:2] == ["1899-12-31", "1899-12-31 23:59:59"]
+    assert [row[2] for row in rows] == [10**15 - 1, str(10**15), str(-(10**15)), 0, 1]
+    assert [row[3] for row in rows] == [number / 3 for number in numbers]
