@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import os
 from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +136,7 @@ def warehouse_assets(manifest: Path, partitions: dg.PartitionsDefinition[str]) -
             and not verify_published(home)
         ):
             context.log.info(f"Nothing new for {as_of}: the published marts stand as they are.")
-            for name in context.op_execution_context.selected_output_names:
-                if name in _model_outputs(context):
-                    yield dg.Output(None, output_name=name, metadata={"unchanged": True})
+            yield from _unchanged(context)
             return
         for day in missing_history(home, settings, as_of):
             context.log.info(f"Filling in {day}")
@@ -158,8 +157,14 @@ def warehouse_assets(manifest: Path, partitions: dg.PartitionsDefinition[str]) -
     return warehouse
 
 
-def _model_outputs(context: dg.AssetExecutionContext) -> set[str]:
-    return {context.assets_def.get_output_name_for_asset_key(key) for key in context.selected_asset_keys}
+def _unchanged(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
+    """Every selected asset as it stands, dependencies first."""
+    assets = context.assets_def
+    selected = context.selected_asset_keys
+    order = TopologicalSorter({key: assets.asset_deps[key] & selected for key in selected})
+    for key in order.static_order():
+        name = assets.get_output_name_for_asset_key(key)
+        yield dg.Output(None, output_name=name, metadata={"unchanged": True})
 
 
 def _with_row_counts(context: dg.AssetExecutionContext, call: DbtCliInvocation, home: Home) -> Iterator[Any]:

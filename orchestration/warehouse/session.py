@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from functools import cache
 
 from dbt.adapters.duckdb.plugins import BasePlugin
 from duckdb import DuckDBPyConnection
@@ -29,10 +30,12 @@ def hmac_pads(key: bytes) -> tuple[bytes, bytes]:
     return bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)
 
 
-def set_session_variables(
-    connection: DuckDBPyConnection, home: Home, as_of: dt.date, input_hash: str
-) -> None:
-    """Set as_of, input_hash, the pads of the keyed hash and the raw files that count on `as_of`."""
+@cache
+def session_statements(home: Home, as_of: dt.date, input_hash: str) -> str:
+    """SQL that sets as_of, input_hash, the pads of the keyed hash and the raw files that count on `as_of`.
+
+    Made once per process: dbt opens a cursor for every model and test, and no file is taken in while it runs.
+    """
     visible = Registry(home).visible_files(as_of)
     inner, outer = hmac_pads(home.secret_key())
     literals = {
@@ -44,8 +47,7 @@ def set_session_variables(
     for table in TABLES:
         files = [str(empty_file(home, table)), *(str(file) for file in visible.get(table.name, ()))]
         literals[f"raw_{table.name}"] = "[" + ", ".join(_text(file) for file in files) + "]"
-    for name, literal in literals.items():
-        connection.execute(f"set variable {name} = {literal}")
+    return ";".join(f"set variable {name} = {literal}" for name, literal in literals.items())
 
 
 def _text(value: str) -> str:
@@ -62,9 +64,10 @@ class Plugin(BasePlugin):
             cursor.execute(f"set threads = {int(threads)}")
         as_of = os.environ.get(AS_OF_VARIABLE)
         if as_of:
-            set_session_variables(
-                cursor,
-                Home.from_environment(),
-                dt.date.fromisoformat(as_of),
-                os.environ.get(INPUT_HASH_VARIABLE, ""),
+            cursor.execute(
+                session_statements(
+                    Home.from_environment(),
+                    dt.date.fromisoformat(as_of),
+                    os.environ.get(INPUT_HASH_VARIABLE, ""),
+                )
             )
