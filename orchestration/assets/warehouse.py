@@ -157,14 +157,18 @@ def warehouse_assets(manifest: Path, partitions: dg.PartitionsDefinition[str]) -
     return warehouse
 
 
-def _unchanged(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
-    """Every selected asset as it stands, dependencies first."""
+def _unchanged(context: dg.AssetExecutionContext) -> Iterator[Any]:
+    """Every selected asset as it stands, dependencies first, and its checks: what is published passed them all."""
     assets = context.assets_def
     selected = context.selected_asset_keys
     order = TopologicalSorter({key: assets.asset_deps[key] & selected for key in selected})
     for key in order.static_order():
         name = assets.get_output_name_for_asset_key(key)
         yield dg.Output(None, output_name=name, metadata={"unchanged": True})
+    for check in sorted(context.selected_asset_check_keys, key=str):
+        yield dg.AssetCheckResult(
+            passed=True, asset_key=check.asset_key, check_name=check.name, metadata={"unchanged": True}
+        )
 
 
 def _with_row_counts(context: dg.AssetExecutionContext, call: DbtCliInvocation, home: Home) -> Iterator[Any]:

@@ -134,7 +134,7 @@ def simulate(
             users=users,
             days=days,
             seed=seed,
-            on_progress=lambda done, of: status.update(f"Simulating {done} of {of}"),
+            on_progress=status.update,
         )
     if as_json:
         _print_json(dataclasses.asdict(result))

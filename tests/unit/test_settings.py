@@ -20,13 +20,19 @@ def _write(home: Home, text: str) -> None:
     home.settings_file.write_text(text, encoding="utf-8")
 
 
-def test_flag_wins_over_environment_over_file_over_default(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flag_wins_over_environment_over_file_over_default(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert load_settings(home)[0].rfm.frequency == "days"
     _write(home, "rfm: {frequency: orders, monetary: gross, split: median}\n")
     monkeypatch.setenv(f"{ENVIRONMENT_PREFIX}RFM__MONETARY", "net")
     monkeypatch.setenv(f"{ENVIRONMENT_PREFIX}RFM__SPLIT", "fixed")
     settings, sources = load_settings(home, overrides=["rfm.split=raw_mean"])
-    assert (settings.rfm.frequency, settings.rfm.monetary, settings.rfm.split) == ("orders", "net", "raw_mean")
+    assert (settings.rfm.frequency, settings.rfm.monetary, settings.rfm.split) == (
+        "orders",
+        "net",
+        "raw_mean",
+    )
     assert sources["rfm.frequency"] == "file"
     assert sources["rfm.monetary"] == "environment"
     assert sources["rfm.split"] == "flag"
