@@ -169,7 +169,7 @@ def _execute(
     logging.getLogger("dagster.builtin").setLevel(logging.WARNING)
     with (
         dg.DagsterInstance.from_config(str(order.home.dagster)) as instance,
-        (order.home.logs / "run.log").open("a", encoding="utf-8") as log,
+        (order.home.logs / "run.log").open("w", encoding="utf-8") as log,
         contextlib.redirect_stdout(log),
     ):
         instance.add_event_listener(run_id, _listener(say))
