@@ -314,11 +314,11 @@ class _Export:
     def _prepare_tags(self) -> None:
         """One row per member, the values of a tag in one text, the strongest first."""
         wanted = self._columns("tag")
-        known = "(select tag from marts.main.user_tags)"
-        if "tags" in database.tables(self.session, Place("marts", "main")):
-            known = "(select tag from marts.main.user_tags union select tag from marts.main.tags)"
+        tables = database.tables(self.session, Place("marts", "main"))
+        catalogues = [table for table in ("tag_definitions", "tags") if table in tables]
+        known = " union ".join(f"select tag from marts.main.{table}" for table in ["user_tags", *catalogues])
         for _, tag in wanted:
-            found = self.session.execute(f"select 1 from {known} as known where tag = ? limit 1", [tag])
+            found = self.session.execute(f"select 1 from ({known}) as known where tag = ? limit 1", [tag])
             if not found.fetchone():
                 raise UsageError(
                     f"The audience {self.audience.name} exports the tag {tag}, which does not exist."

