@@ -12,6 +12,8 @@ import threading
 import time
 from importlib.metadata import version
 
+# Process of the run that started dbt; named, because it may be gone before dbt looks.
+RUN_VARIABLE = "JINGXI_RUN_PROCESS"
 _POLL_SECONDS = 0.5
 _KILLED = 137
 
@@ -22,13 +24,19 @@ def _end_with_parent(parent: int) -> None:
     os._exit(_KILLED)
 
 
+def watch_parent() -> None:
+    """End this process as soon as the run that started it is gone."""
+    parent = int(os.environ.get(RUN_VARIABLE) or os.getppid())
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+
+
 def main() -> None:
     """Run dbt with this process's arguments."""
     if sys.argv[1:] == ["--version"]:
         # dbt's own --version asks a package registry for newer ones.
         print(f"installed: {version('dbt-core')}")
         return
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    watch_parent()
     from dbt.cli.main import cli
 
     cli()

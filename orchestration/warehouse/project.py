@@ -17,6 +17,7 @@ from orchestration.errors import BuildError
 from orchestration.home import DBT_PROJECT_DIR, SEEDS_DIR, Home
 from orchestration.ingestion.registry import Registry
 from orchestration.settings import Settings
+from orchestration.warehouse.dbt_process import RUN_VARIABLE
 from orchestration.warehouse.session import AS_OF_VARIABLE, INPUT_HASH_VARIABLE, THREADS_VARIABLE
 
 # What by-date tables need on a day that is filled in afterwards.
@@ -60,6 +61,7 @@ def dbt_environment(home: Home, settings: Settings, as_of: dt.date, input_hash: 
         AS_OF_VARIABLE: as_of.isoformat(),
         INPUT_HASH_VARIABLE: input_hash,
         "JINGXI_MEMORY_LIMIT": settings.engine.memory_limit,
+        RUN_VARIABLE: str(os.getpid()),
         "DBT_PROJECT_DIR": str(DBT_PROJECT_DIR),
         "DBT_PROFILES_DIR": str(DBT_PROJECT_DIR),
         "DBT_TARGET_PATH": str(home.dbt_target),

@@ -98,33 +98,37 @@ def test_a_second_run_waits_and_says_for_whom(small_home: Path, tmp_path: Path) 
     assert first.returncode == 0, out
 
 
-def test_dbt_ends_with_the_run_that_started_it(tmp_path: Path) -> None:
-    script = (
-        "import subprocess, sys, time;"
-        "child = subprocess.Popen([sys.executable, '-c', "
-        "'import threading, os, time;"
-        "from orchestration.warehouse.dbt_process import _end_with_parent;"
-        "threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start();"
-        "time.sleep(60)']);"
-        "print(child.pid, flush=True); time.sleep(60)"
+def test_dbt_ends_with_the_run_that_started_it() -> None:
+    child_script = (
+        "import threading, time; from orchestration.warehouse import dbt_process;"
+        "dbt_process.watch_parent(); print('watching', flush=True); time.sleep(60)"
+    )
+    parent_script = (
+        "import os, subprocess, sys, time;"
+        "os.environ['JINGXI_RUN_PROCESS'] = str(os.getpid());"
+        "child = subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdout=subprocess.PIPE, text=True);"
+        "print(child.pid, child.stdout.readline(), flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen(
-        [EXECUTABLE.with_name("python"), "-c", script],
+        [EXECUTABLE.with_name("python"), "-c", parent_script, child_script],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[2],
+        env=environment(),
     )
     assert parent.stdout
-    child = int(parent.stdout.readline())
+    pid, word = parent.stdout.readline().split()
+    assert word == "watching"
+    child = Path(f"/proc/{pid}/stat")
+
+    def gone() -> bool:
+        # A zombie is one that its new parent has not collected yet.
+        return not child.exists() or child.read_text().rsplit(")", 1)[-1].split()[0] == "Z"
+
+    time.sleep(1)
+    assert not gone()
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{child}/stat").read_text().split(")")[-1].split()[0]
-        except FileNotFoundError:
-            return
-        if state == "Z":
-            return
+    deadline = time.monotonic() + 20
+    while not gone():
+        assert time.monotonic() < deadline, "the child outlived its parent"
         time.sleep(0.1)
-    raise AssertionError("the child outlived its parent")

@@ -60,7 +60,7 @@ def test_online_retail_equals_the_oracle_per_customer(shared_data: Path, tmp_pat
     assert len(ours) == 4_338
     for customer, row in oracle.items():
         assert ours[customer] == (
-            int(row["recency"]),
+            int(row["recency_days"]),
             int(row["frequency"]),
             Decimal(row["monetary"]).quantize(Decimal("0.0001")),
             int(row["r_share"]),
@@ -140,11 +140,12 @@ def test_olist_leads_equal_the_oracle(shared_data: Path, tmp_path: Path) -> None
         "select users from funnel_metrics where funnel = '{}' and period = 'all' and breakdown = 'all' "
         "order by step desc limit 1"
     )
-    assert ask(home, last_step.format("lead_to_deal")) == [(841,)]
+    assert ask(home, last_step.format("lead_to_deal_unlimited")) == [(841,)]
     for days, won in ((7, 248), (14, 411), (30, 546), (60, 643), (90, 690)):
         assert ask(home, last_step.format(f"lead_to_deal_{days}d")) == [(won,)], days
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("mql", "deals", "leads", "won"),
     [
