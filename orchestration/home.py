@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -14,6 +15,7 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 DBT_PROJECT_DIR = PROJECT_ROOT / "dbt_project"
 SPECS_DIR = DBT_PROJECT_DIR / "specs"
 SEEDS_DIR = PROJECT_ROOT / "seeds"
+_KEY_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,8 @@ class Home:
                 self.temp,
             ):
                 folder.mkdir(parents=True, exist_ok=True)
+                if folder != self.published:
+                    folder.chmod(0o700)  # all but what is published holds personal data
         except OSError as error:
             raise JingxiError(
                 f"Cannot write to the home folder {self.path}: {error.strerror}. "
@@ -157,25 +161,39 @@ class Home:
         """The key of this home's keyed hashes, 32 bytes; made on first use with mode 0600."""
         file = self.secret_key_file
         try:
-            return bytes.fromhex(file.read_text().strip())
+            key = bytes.fromhex(file.read_text().strip())
         except FileNotFoundError:
-            pass
-        except ValueError as error:
+            return self._make_secret_key()
+        except ValueError:
+            key = b""
+        if len(key) != _KEY_BYTES:
             raise JingxiError(
-                f"{file} does not hold a key in hexadecimal. Restore it from a backup: "
+                f"{file} does not hold a key of {_KEY_BYTES} bytes in hexadecimal. Restore it from a backup: "
                 "every user_id depends on it."
-            ) from error
+            )
+        return key
+
+    @property
+    def lost_its_key(self) -> bool:
+        """Whether something was published with a key that is gone."""
+        return self.marts.exists() and not self.secret_key_file.exists()
+
+    def _make_secret_key(self) -> bytes:
+        if self.lost_its_key:
+            raise JingxiError(
+                f"{self.secret_key_file} is gone, and every user_id published before depends on it. Restore it "
+                "from a backup; to start over with new ids, delete the folder published."
+            )
         self.path.mkdir(parents=True, exist_ok=True)
-        key = secrets.token_bytes(32)
-        try:
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return self.secret_key()
-        with os.fdopen(descriptor, "w") as handle:
-            handle.write(key.hex() + "\n")
+        part = self.secret_key_file.with_suffix(f".{os.getpid()}.part")
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
+            handle.write(secrets.token_bytes(_KEY_BYTES).hex() + "\n")
             handle.flush()
             os.fsync(handle.fileno())
-        return key
+        with contextlib.suppress(FileExistsError):  # another process was first: its key counts
+            os.link(part, self.secret_key_file)
+        part.unlink()
+        return self.secret_key()
 
     def origin(self) -> Origin | None:
         """Where this home's data comes from, None before the first run."""
@@ -184,15 +202,19 @@ class Home:
         except FileNotFoundError:
             return None
 
-    def claim(self, origin: Origin) -> None:
-        """Record where this home's data comes from. Raises UsageError when it holds another dataset."""
+    def check(self, origin: Origin) -> None:
+        """Raises UsageError when this home holds another dataset."""
         recorded = self.origin()
         if recorded and recorded.dataset != origin.dataset:
             raise UsageError(
                 f"{self.path} holds the dataset {recorded.dataset!r}, not {origin.dataset!r}. "
                 f"Give {origin.dataset!r} a home of its own with --home."
             )
-        if recorded != origin:
+
+    def claim(self, origin: Origin) -> None:
+        """Record where this home's data comes from. Raises UsageError when it holds another dataset."""
+        self.check(origin)
+        if self.origin() != origin:
             self.state.mkdir(parents=True, exist_ok=True)
             part = self.identity_file.with_suffix(".part")
             part.write_text(json.dumps(asdict(origin)) + "\n")

@@ -17,7 +17,7 @@ def main_job(partitions: dg.PartitionsDefinition[str]) -> UnresolvedAssetJobDefi
         selection=dg.AssetSelection.all(),
         partitions_def=partitions,
         executor_def=dg.in_process_executor,
-        tags={**WRITER_TAG, "dagster/max_retries": "2"},
+        tags={**WRITER_TAG, "dagster/max_retries": "2", "dagster/retry_strategy": "ALL_STEPS"},
         description="Take in what landed, build and test the warehouse for one business day, publish, write "
         "audience files.",
     )

@@ -233,13 +233,16 @@ def load_settings(
         if variable.startswith(ENVIRONMENT_PREFIX):
             key = variable.removeprefix(ENVIRONMENT_PREFIX)
             take(
-                known.get(key, key.lower().replace("__", ".")), yaml.safe_load(text), "environment", variable
+                known.get(key, key.lower().replace("__", ".")),
+                _value(text, variable),
+                "environment",
+                variable,
             )
     for override in overrides:
         name, separator, text = override.partition("=")
         if not separator:
             raise UsageError(f"--set {override}: write it as name=value, such as rfm.frequency=orders.")
-        take(name.strip(), yaml.safe_load(text), "flag", f"--set {override}")
+        take(name.strip(), _value(text, f"--set {override}"), "flag", f"--set {override}")
     try:
         return Settings.model_validate(_nest(values)), sources
     except ValidationError as error:
@@ -250,6 +253,15 @@ def load_settings(
             origin, str(file)
         )
         raise UsageError(f"{where}: setting {name or 'settings'}: {first['msg']}.") from error
+
+
+def _value(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(
+            f"{where}: the value cannot be read; write a word, a number or a list such as [1, 2]."
+        ) from error
 
 
 def _parts() -> set[str]:

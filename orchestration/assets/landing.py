@@ -56,8 +56,9 @@ def landing_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDe
         home = workspace.home
         recorded = home.origin() or Origin(LANDING)
         origin = Origin(config.dataset, config.folder) if config.dataset else recorded
-        home.claim(origin)
+        home.check(origin)
         report = bring(origin, home, workspace.settings, on_progress=context.log.info)
+        home.claim(origin)
         return dg.MaterializeResult(
             metadata={
                 "dataset": origin.dataset,

@@ -8,10 +8,11 @@ from pathlib import Path
 import dagster as dg
 
 from orchestration.assets.landing import BACKFILL, OWNERS
+from orchestration.errors import PublishError
 from orchestration.publishing.audience_files import AudienceExport, write_audience_files
 from orchestration.publishing.publish import publish, published_as
 from orchestration.resources.workspace import Workspace
-from orchestration.warehouse.project import by_date_marts, input_hash, published_models
+from orchestration.warehouse.project import by_date_marts, input_hash, is_built, published_models
 
 PUBLISHED_KEY = dg.AssetKey("published")
 
@@ -41,11 +42,16 @@ def published_asset(
         home, settings = workspace.home, workspace.settings
         as_of = dt.date.fromisoformat(context.partition_key)
         models = json.loads(manifest.read_text())
+        wanted = input_hash(home, settings, as_of)
+        if published_as(home) != (as_of, wanted) and not is_built(home, as_of, wanted):
+            raise PublishError(
+                f"The warehouse does not hold {as_of} whole and tested: run the whole job for that day, not this step."
+            )
         result = publish(
             home,
             settings,
             as_of=as_of,
-            input_hash=input_hash(home, settings, as_of),
+            input_hash=wanted,
             by_date=by_date_marts(models),
             declared=published_models(models),
         )

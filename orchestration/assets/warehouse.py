@@ -19,12 +19,15 @@ from orchestration.home import Home
 from orchestration.publishing.publish import published_as, verify_published
 from orchestration.resources.workspace import WarehouseDbt, Workspace
 from orchestration.settings import Settings
+from orchestration.specs.compiler import check_compiled
 from orchestration.warehouse.project import (
     HISTORY_SELECTION,
     dbt_args,
     dbt_environment,
     ensure_manifest,
+    forget_build,
     input_hash,
+    remember_build,
     run_dbt,
 )
 
@@ -88,7 +91,8 @@ def missing_history(home: Home, settings: Settings, as_of: dt.date) -> list[dt.d
 
 def failed_nodes(home: Home) -> list[str]:
     """What failed in dbt's last call, one sentence each."""
-    results = json.loads((home.dbt_target / "run_results.json").read_text())["results"]
+    file = home.dbt_target / "run_results.json"
+    results = json.loads(file.read_text())["results"] if file.exists() else []
     sentences = []
     for result in results:
         if result["status"] in ("error", "fail", "runtime error"):
@@ -127,6 +131,11 @@ def warehouse_assets(manifest: Path, partitions: dg.PartitionsDefinition[str]) -
     ) -> Iterator[Any]:
         home, settings = workspace.home, workspace.settings
         as_of = dt.date.fromisoformat(context.partition_key)
+        stale = check_compiled()
+        if stale:
+            raise BuildError(
+                f"The specs were changed and not compiled: run `jingxi compile` ({', '.join(stale[:5])})."
+            )
         ensure_manifest(home, settings)
         wanted = input_hash(home, settings, as_of)
         if (
@@ -138,6 +147,7 @@ def warehouse_assets(manifest: Path, partitions: dg.PartitionsDefinition[str]) -
             context.log.info(f"Nothing new for {as_of}: the published marts stand as they are.")
             yield from _unchanged(context)
             return
+        forget_build(home)
         for day in missing_history(home, settings, as_of):
             context.log.info(f"Filling in {day}")
             run_dbt(
@@ -147,12 +157,16 @@ def warehouse_assets(manifest: Path, partitions: dg.PartitionsDefinition[str]) -
             )
         environment = dbt_environment(home, settings, as_of, wanted)
         os.environ.update(environment)
+        (home.dbt_target / "run_results.json").unlink(missing_ok=True)
         call = dbt.cli(
             dbt_args("build", settings, full_refresh=config.full_refresh),
             context=context,
             target_path=home.dbt_target,
         )
         yield from _with_row_counts(context, call, home)
+        if context.is_subset:
+            return
+        remember_build(home, as_of, wanted)
 
     return warehouse
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import math
 import os
 import sys
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from orchestration.errors import JingxiError, UsageError
@@ -28,6 +31,7 @@ app = typer.Typer(
 )
 # Named, so that what a person is told still reaches the terminal while the job's own output goes to a log.
 console = Console(file=sys.stdout)
+warnings = Console(file=sys.stderr)
 
 HomeOption = Annotated[
     Path,
@@ -67,7 +71,18 @@ def _day(text: str | None, option: str) -> dt.date | None:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    print(json.dumps(_plain(value), ensure_ascii=False, indent=2, default=str, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows neither decimals nor infinities."""
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, Decimal):
+        value = float(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @app.command()
@@ -108,7 +123,7 @@ def run(
         settings_file=settings,
         overrides=tuple(set_ or ()),
     )
-    summary = run_main_job(order, console=None if as_json else console)
+    summary = run_main_job(order, console=None if as_json else console, warnings=warnings)
     if as_json:
         _print_json(summary.to_dict())
     else:
@@ -165,9 +180,9 @@ def sql(
     if as_json:
         _print_json([dict(zip(result.columns, row, strict=True)) for row in result.rows])
         return
-    table = Table(*result.columns)
+    table = Table(*(escape(column) for column in result.columns))
     for row in result.rows:
-        table.add_row(*("" if value is None else str(value) for value in row))
+        table.add_row(*("" if value is None else escape(str(value)) for value in row))
     console.print(table)
 
 
@@ -226,7 +241,7 @@ def export(
     declared = declared_export(audience)
     settings, _ = load_settings(target)
     with RunLock(target).hold(
-        f"jingxi export {audience}", on_wait=lambda who: console.print(f"Waiting for {who}.")
+        f"jingxi export {audience}", on_wait=lambda who: warnings.print(f"Waiting for {who}.")
     ):
         result = write_audience_files(
             target, declared, formats=[kind.value for kind in format_] if format_ else None, settings=settings
@@ -264,7 +279,10 @@ def doctor(
         table = Table("", "what", "found", "what to do", title=str(target.path), title_justify="left")
         for finding in findings:
             table.add_row(
-                "[green]ok" if finding.ok else "[red]no", finding.what, finding.found, finding.advice
+                "[green]ok" if finding.ok else "[red]no",
+                finding.what,
+                escape(finding.found),
+                escape(finding.advice),
             )
         console.print(table)
         listing = Table("setting", "value", "from", title="Settings", title_justify="left")
@@ -272,7 +290,7 @@ def doctor(
             value: Any = values
             for part in name.split("."):
                 value = getattr(value, part)
-            listing.add_row(name, str(value), source)
+            listing.add_row(name, escape(str(value)), source)
         console.print(listing)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)

@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 
+from orchestration.errors import JingxiError
 from orchestration.home import Home
 from orchestration.lock import RunLock
 from orchestration.publishing.publish import published_as, verify_published
@@ -99,6 +100,10 @@ def _disk(home: Home) -> Finding:
 
 def _secret(home: Home) -> Finding:
     file = home.secret_key_file
+    if home.lost_its_key:
+        return Finding(
+            "secret key", False, "gone", f"Restore {file} from a backup: every user_id depends on it."
+        )
     if not file.exists():
         return Finding("secret key", True, "made by the first run")
     mode = file.stat().st_mode & 0o777
@@ -130,7 +135,10 @@ def _warehouse(home: Home, settings: Settings) -> Finding:
 
 
 def _specs() -> Finding:
-    stale = check_compiled()
+    try:
+        stale = check_compiled()
+    except JingxiError as error:
+        return Finding("specs", False, "cannot be used", str(error))
     return Finding(
         "specs",
         not stale,
@@ -140,7 +148,10 @@ def _specs() -> Finding:
 
 
 def _published(home: Home) -> Finding:
-    published = published_as(home)
+    try:
+        published = published_as(home)
+    except JingxiError as error:
+        return Finding("published marts", False, "cannot be read", str(error))
     if published is None:
         return Finding("published marts", True, "nothing yet; `jingxi run` publishes")
     problems = verify_published(home)

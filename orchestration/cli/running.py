@@ -16,6 +16,7 @@ from typing import Any
 
 import dagster as dg
 from rich.console import Console
+from rich.markup import escape
 
 from orchestration.definitions import build_definitions
 from orchestration.errors import JingxiError, UsageError
@@ -23,7 +24,7 @@ from orchestration.home import PROJECT_ROOT, Home, Origin
 from orchestration.ingestion.contracts import TABLES
 from orchestration.ingestion.sources import LANDING, SAMPLE, dataset_names, default_as_of
 from orchestration.jobs import MAIN_JOB
-from orchestration.lock import RunLock
+from orchestration.lock import Holder, RunLock
 from orchestration.settings import Settings, load_settings
 from orchestration.warehouse.project import ensure_manifest
 
@@ -52,7 +53,7 @@ class RunOrder:
             )
         if self.landing:
             return self._checked(Origin(LANDING, str(self.landing.absolute())))
-        dataset = self.dataset or (recorded.dataset if recorded else SAMPLE)
+        dataset = self.dataset or (recorded.dataset if recorded else self._unnamed())
         if dataset.endswith((".yml", ".yaml")):
             dataset = str(Path(dataset).absolute())
         elif dataset not in (*dataset_names(), LANDING):
@@ -65,10 +66,15 @@ class RunOrder:
         same = recorded and recorded.dataset == dataset
         return self._checked(recorded if recorded and same else Origin(dataset))
 
+    def _unnamed(self) -> str:
+        """A home that is used for the first time: files that landed there are what it is for, else the sample."""
+        landing = self.home.landing
+        return LANDING if landing.is_dir() and any(landing.iterdir()) else SAMPLE
+
     def _checked(self, origin: Origin) -> Origin:
         recorded = self.home.origin()
-        if recorded and recorded.dataset != origin.dataset:
-            self.home.claim(origin)  # raises, with the words of the home
+        if recorded:
+            self.home.check(origin)
         return origin
 
 
@@ -122,7 +128,7 @@ def prepare_dagster(home: Home, settings: Settings) -> None:
     ensure_manifest(home, settings)
 
 
-def run_main_job(order: RunOrder, *, console: Console | None) -> RunSummary:
+def run_main_job(order: RunOrder, *, console: Console | None, warnings: Console) -> RunSummary:
     """Execute the main job for one business day. Raises JingxiError with the reason when it fails."""
     started = time.monotonic()
     home = order.home
@@ -142,8 +148,11 @@ def run_main_job(order: RunOrder, *, console: Console | None) -> RunSummary:
         if console:
             console.print(f"[dim]{time.monotonic() - started:6.1f}s[/dim] {text}", highlight=False)
 
+    def wait_for(holder: Holder) -> None:
+        (console or warnings).print(f"Waiting for {holder}.", highlight=False, markup=False, soft_wrap=True)
+
     purpose = f"jingxi run --as-of {as_of}"
-    with RunLock(home).hold(purpose, wait=order.wait, on_wait=lambda who: say(f"Waiting for {who}.")):
+    with RunLock(home).hold(purpose, wait=order.wait, on_wait=wait_for):
         say("Preparing")
         prepare_dagster(home, settings)
         result = _execute(order, origin, as_of, purpose, say)
@@ -205,7 +214,7 @@ def _listener(say: Any) -> Any:
         event = entry.dagster_event
         if event is None:
             if logging.INFO <= int(entry.level) < logging.ERROR:
-                say(f"  {entry.user_message}")
+                say(f"  {escape(entry.user_message)}")
         elif event.event_type_value == "STEP_START" and event.step_key in titles:
             say(f"[bold]{titles[event.step_key]}[/bold]")
 
@@ -220,7 +229,10 @@ def _failure(result: dg.ExecuteInProcessResult) -> JingxiError:
     for event in result.all_events:
         error = getattr(event.event_specific_data, "error", None)
         while error:
-            deepest = f"{error.cls_name}: {error.message.split(': ', 1)[-1].strip()}"
+            deepest = (
+                f"{error.cls_name}: {error.message.split(': ', 1)[-1].strip()} "
+                "(`jingxi dev` shows the whole story of the run)"
+            )
             if error.cls_name in kinds:
                 failure = JingxiError(error.message.split(": ", 1)[-1].strip())
                 failure.exit_status = kinds[error.cls_name].exit_status

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from orchestration.home import Home
@@ -59,7 +60,7 @@ def _show_explained(explained: dict[str, Any], console: Console) -> None:
     for name, source in explained.get("inputs", {}).items():
         table = _right(Table(f"{name}: where each line went", "lines"), 1)
         for reason, lines in source.items():
-            table.add_row(str(reason), f"{lines:,}" if isinstance(lines, int) else str(lines))
+            table.add_row(escape(str(reason)), f"{lines:,}" if isinstance(lines, int) else str(lines))
         console.print(table)
 
 
@@ -68,7 +69,8 @@ def _show_rejects(rejects: list[dict[str, Any]], rejected: int, home: Home, cons
         return
     table = _right(Table("rejected in", "line", "column", "why"), 1)
     for reject in rejects[:_REJECTS_SHOWN]:
-        table.add_row(reject["file"], str(reject["line"]), reject["column"] or "", reject["reason"])
+        line = "" if reject["line"] is None else str(reject["line"])
+        table.add_row(escape(reject["file"]), line, escape(reject["column"]), escape(reject["reason"]))
     console.print(table)
     if rejected > _REJECTS_SHOWN:
         console.print(f"and {rejected - _REJECTS_SHOWN:,} more, all kept in {home.rejected}", soft_wrap=True)

@@ -72,6 +72,11 @@ def _bring_sample(home: Home, on_progress: Callable[[str], object] | None) -> No
     done = home.state / "sample.json"
     if done.exists():
         return
+    if any(home.landing.iterdir()):
+        raise UsageError(
+            f"{home.landing} holds files already, and the sample would replace them. Take them in with "
+            f"--landing {home.landing}, or give the sample a home of its own with --home."
+        )
     aside = home.temp / "sample"
     shutil.rmtree(aside, ignore_errors=True)
     if on_progress:

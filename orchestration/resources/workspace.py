@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,9 @@ from pydantic import Field, PrivateAttr
 from orchestration.home import Home
 from orchestration.lock import RunLock
 from orchestration.settings import Settings, load_settings
+
+# Process of a run, by which a later run knows that it is gone.
+PROCESS_TAG = "jingxi/process"
 
 
 class Workspace(dg.ConfigurableResource["Workspace"]):
@@ -48,8 +52,31 @@ class Workspace(dg.ConfigurableResource["Workspace"]):
             if context.log:
                 context.log.warning(f"Waiting for {holder}.")
 
+        if context.instance and context.run_id:
+            context.instance.add_run_tags(context.run_id, {PROCESS_TAG: str(os.getpid())})
         with RunLock(self.home).hold(self.purpose, wait=self.wait, on_wait=tell):
+            if context.instance:
+                _end_dead_runs(context.instance)
             yield self
+
+
+def _end_dead_runs(instance: dg.DagsterInstance) -> None:
+    """Say of runs whose process is gone that they failed: a queue would wait for them for ever."""
+    unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
+    for run in instance.get_runs(filters=unfinished):
+        process = run.tags.get(PROCESS_TAG)
+        if process and not _is_alive(int(process)):
+            instance.report_run_failed(run, f"Its process {process} is gone.")
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class WarehouseDbt(DbtCliResource):

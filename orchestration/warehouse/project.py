@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 from orchestration.errors import BuildError
 from orchestration.home import DBT_PROJECT_DIR, SEEDS_DIR, Home
 from orchestration.ingestion.registry import Registry
+from orchestration.lock import RunLock
 from orchestration.settings import Settings
 from orchestration.warehouse.dbt_process import RUN_VARIABLE
 from orchestration.warehouse.session import AS_OF_VARIABLE, INPUT_HASH_VARIABLE, THREADS_VARIABLE
@@ -116,19 +118,41 @@ def run_dbt(home: Home, arguments: Sequence[str], environment: Mapping[str, str]
 
 def ensure_manifest(home: Home, settings: Settings) -> Path:
     """The manifest of the project, parsed again when the project or the settings changed."""
-    manifest = home.dbt_target / "manifest.json"
-    stamp = home.dbt_target / "manifest.stamp"
+    # A copy: dbt writes its own manifest anew, in place, with every call.
+    manifest = home.dbt_target / "project.json"
+    stamp = home.dbt_target / "project.stamp"
     wanted = f"{project_fingerprint()} {settings.fingerprint()}"
     if not (manifest.exists() and stamp.exists() and stamp.read_text() == wanted):
         home.create()
-        stamp.unlink(missing_ok=True)
-        run_dbt(
-            home,
-            dbt_args("parse", settings),
-            dbt_environment(home, settings, settings.schedule.first_day, ""),
-        )
-        stamp.write_text(wanted)
+        environment = dbt_environment(home, settings, settings.schedule.first_day, "")
+        with RunLock(home).hold("preparing dbt"):
+            stamp.unlink(missing_ok=True)
+            run_dbt(home, dbt_args("parse", settings), environment)
+            part = manifest.with_suffix(".part")
+            shutil.copyfile(home.dbt_target / "manifest.json", part)
+            part.replace(manifest)
+            stamp.write_text(wanted)
     return manifest
+
+
+def _build_mark(home: Home) -> Path:
+    return home.warehouse.with_name("built.json")
+
+
+def forget_build(home: Home) -> None:
+    """Say that the warehouse holds no whole day: a build has begun."""
+    _build_mark(home).unlink(missing_ok=True)
+
+
+def remember_build(home: Home, as_of: dt.date, built_from: str) -> None:
+    """Say that the warehouse holds `as_of`, whole and tested, built from that input hash."""
+    _build_mark(home).write_text(json.dumps([as_of.isoformat(), built_from]))
+
+
+def is_built(home: Home, as_of: dt.date, built_from: str) -> bool:
+    """Whether the warehouse holds that day, built from that input hash."""
+    mark = _build_mark(home)
+    return mark.exists() and json.loads(mark.read_text()) == [as_of.isoformat(), built_from]
 
 
 def by_date_marts(manifest: Mapping[str, Any]) -> dict[str, str]:

@@ -6,7 +6,9 @@ with
     named_activities as (
         select
             source_names.event_name,
-            coalesce(event_names.activity, lower(trim(source_names.event_name))) as activity
+            coalesce(
+                event_names.activity, {{ unreserved_activity("lower(trim(source_names.event_name))") }}
+            ) as activity
         from source_names
         left join event_names on lower(event_names.event_name) = lower(trim(source_names.event_name))
     ),
