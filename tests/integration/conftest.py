@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from tests.command import jingxi
 @pytest.fixture(scope="session")
 def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home built once from a small simulated brand; all workers share it. Copy it before changing it."""
-    shared = tmp_path_factory.getbasetemp().parent / "jingxi"
+    base = tmp_path_factory.getbasetemp()
+    # A worker's own folder lies in the one that all workers of this run share.
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "jingxi"
     shared.mkdir(exist_ok=True)
     with (shared / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
