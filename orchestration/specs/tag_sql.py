@@ -27,13 +27,13 @@ class _WideNames:
         return f"user_wide.{name}"
 
     def tag(self, name: str) -> str:
-        raise NotImplementedError(f"the rule of a tag cannot read tag {name}")
+        raise AssertionError(f"checked specs: the rule of a tag reads no tag, not {name}")
 
     def tag_is_boolean(self, name: str) -> bool:
-        raise NotImplementedError(f"the rule of a tag cannot read tag {name}")
+        raise AssertionError(f"checked specs: the rule of a tag reads no tag, not {name}")
 
     def members(self, audience: str) -> str:
-        raise NotImplementedError(f"the rule of a tag cannot read audience {audience}")
+        raise AssertionError(f"checked specs: the rule of a tag reads no audience, not {audience}")
 
     def user_id(self) -> str:
         return "user_wide.user_id"
