@@ -92,6 +92,18 @@ class HistoryConfig(_Group):
     )
 
 
+class TimelineConfig(_Group):
+    """What the timeline of a user holds."""
+
+    activities: int = Field(
+        50,
+        ge=0,
+        le=1000,
+        description="Latest activities of a user, and as many statuses of messages; 0 = no timeline",
+    )
+    days: int = Field(365, ge=1, le=3650, description="Business days up to as_of that it looks back")
+
+
 class PublishConfig(_Group):
     """Published versions."""
 
@@ -122,6 +134,7 @@ class Settings(_Group):
     rfm: RfmConfig = RfmConfig()
     lifecycle: LifecycleConfig = LifecycleConfig()
     history: HistoryConfig = HistoryConfig()
+    timeline: TimelineConfig = TimelineConfig()
     publish: PublishConfig = PublishConfig()
     engine: EngineConfig = EngineConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -151,7 +164,7 @@ class Settings(_Group):
             "business_timezone": self.business_timezone,
             "history_days": self.history.days,
         }
-        for group in ("rfm", "lifecycle"):
+        for group in ("rfm", "lifecycle", "timeline"):
             names |= {f"{group}_{name}": value for name, value in dumped[group].items()}
         return names
 
