@@ -84,6 +84,26 @@ class LifecycleConfig(_Group):
         return self
 
 
+class CycleConfig(_Group):
+    """Purchase cycles and what is due to be bought again (marts user_purchase_cycle, replenishment_due)."""
+
+    prior_intervals: float = Field(
+        2, ge=0, le=100, description="Own intervals that the days a product lasts count as"
+    )
+    min_intervals: int = Field(
+        2,
+        ge=1,
+        description="Own intervals from which a product counts of which nobody says how long it lasts",
+    )
+    horizon_days: int = Field(7, ge=0, le=365, description="Days ahead in which a product is due")
+    max_overdue_ratio: float = Field(
+        2,
+        ge=1,
+        le=1000,
+        description="Expected intervals since the last purchase from which it is due no more",
+    )
+
+
 class HistoryConfig(_Group):
     """By-date tables."""
 
@@ -133,6 +153,7 @@ class Settings(_Group):
     intake: IntakeConfig = IntakeConfig()
     rfm: RfmConfig = RfmConfig()
     lifecycle: LifecycleConfig = LifecycleConfig()
+    cycle: CycleConfig = CycleConfig()
     history: HistoryConfig = HistoryConfig()
     timeline: TimelineConfig = TimelineConfig()
     publish: PublishConfig = PublishConfig()
@@ -164,7 +185,7 @@ class Settings(_Group):
             "business_timezone": self.business_timezone,
             "history_days": self.history.days,
         }
-        for group in ("rfm", "lifecycle", "timeline"):
+        for group in ("rfm", "lifecycle", "cycle", "timeline"):
             names |= {f"{group}_{name}": value for name, value in dumped[group].items()}
         return names
 

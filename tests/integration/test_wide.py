@@ -164,7 +164,7 @@ def test_people_in_one_row_each(tmp_path: Path) -> None:
     assert later["Anna"]["order_days_count"] == 2
     assert later["Anna"]["has_open_cart"] is False
     assert later["Anna"]["lifecycle_stage"] == "old_repurchased"
-    assert later["Anna"]["average_order_interval_days"] == 50
+    assert later["Anna"]["purchase_interval_days"] == 50
     assert later["Anna"]["next_order_expected_date"] == dt.date(2026, 4, 20)
     assert later["Ben"]["is_lead_won"] is True
     assert later["Ben"]["days_since_order"] == 48

@@ -93,9 +93,9 @@ def test_fingerprint_follows_what_is_computed_only() -> None:
     assert usual.fingerprint() == later.fingerprint()
 
 
-def test_every_rfm_and_lifecycle_setting_reaches_dbt() -> None:
+def test_every_setting_of_the_models_reaches_dbt() -> None:
     variables = Settings().dbt_vars()
     for name in setting_names():
         group, _, leaf = name.partition(".")
-        if group in ("rfm", "lifecycle"):
+        if group in ("rfm", "lifecycle", "cycle"):
             assert f"{group}_{leaf}" in variables

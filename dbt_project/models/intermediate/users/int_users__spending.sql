@@ -168,16 +168,7 @@ with
             + coalesce(refund_values.refund_amount, 0) as refund_amount,
             coalesce(order_values.net_amount_365d, 0)
             - coalesce(refund_values.refund_amount_365d, 0) as net_amount_365d,
-            coalesce(order_values.discount_amount, 0) as discount_amount,
-            case
-                when order_values.order_days_count > 1
-                then
-                    cast(
-                        {{ days_between("order_values.first_order_date", "order_values.last_order_date") }}
-                        as double
-                    )
-                    / (order_values.order_days_count - 1)
-            end as average_order_interval_days
+            coalesce(order_values.discount_amount, 0) as discount_amount
         from spenders
         left join order_values on spenders.user_id = order_values.user_id
         left join refund_values on spenders.user_id = refund_values.user_id
@@ -208,9 +199,6 @@ with
             top_brand.brand as top_brand,
             top_style.style as top_style,
             top_channels.channel as top_channel,
-            measured.average_order_interval_days,
-            {{ add_days("measured.last_order_date", "round(measured.average_order_interval_days)") }}
-            as next_order_expected_date,
             coalesce(coupon_values.coupons_available_count, 0) as coupons_available_count,
             coalesce(coupon_values.coupons_used_count, 0) as coupons_used_count
         from measured

@@ -12,6 +12,12 @@ with
 
     spending as (select * from {{ ref("int_users__spending") }}),
 
+    order_cycles as (select * from {{ ref("user_order_cycle") }}),
+
+    replenishments as (
+        select user_id, count(*) as due_count from {{ ref("replenishment_due") }} group by user_id
+    ),
+
     response as (select * from {{ ref("int_users__response") }}),
 
     referrals as (select * from {{ ref("int_users__referrals") }}),
@@ -22,35 +28,35 @@ with
 
     final as (
         select
-            cast(users.user_id as varchar) as user_id,
+            cast(users.user_id as {{ dbt.type_string() }}) as user_id,
             cast({{ as_of() }} as date) as as_of_date,
             -- who
             cast({{ business_date("users.first_seen_at") }} as date) as first_seen_date,
             cast({{ business_date("users.last_seen_at") }} as date) as last_seen_date,
             cast(coalesce(users.identifier_count, 0) as bigint) as identifier_count,
-            cast(profile.gender as varchar) as gender,
+            cast(profile.gender as {{ dbt.type_string() }}) as gender,
             cast(profile.age as integer) as age,
-            cast(profile.age_band as varchar) as age_band,
+            cast(profile.age_band as {{ dbt.type_string() }}) as age_band,
             cast(profile.birth_month as integer) as birth_month,
             cast(profile.days_to_birthday as integer) as days_to_birthday,
-            cast(profile.income_band as varchar) as income_band,
-            cast(profile.household_size as varchar) as household_size,
-            cast(profile.children_count as varchar) as children_count,
-            cast(profile.country as varchar) as country,
-            cast(profile.province as varchar) as province,
-            cast(profile.city as varchar) as city,
-            cast(profile.industry as varchar) as industry,
+            cast(profile.income_band as {{ dbt.type_string() }}) as income_band,
+            cast(profile.household_size as {{ dbt.type_string() }}) as household_size,
+            cast(profile.children_count as {{ dbt.type_string() }}) as children_count,
+            cast(profile.country as {{ dbt.type_string() }}) as country,
+            cast(profile.province as {{ dbt.type_string() }}) as province,
+            cast(profile.city as {{ dbt.type_string() }}) as city,
+            cast(profile.industry as {{ dbt.type_string() }}) as industry,
             cast(coalesce(profile.is_member, false) as boolean) as is_member,
-            cast(profile.member_level as varchar) as member_level,
+            cast(profile.member_level as {{ dbt.type_string() }}) as member_level,
             cast(profile.member_registered_date as date) as member_registered_date,
-            cast(profile.member_channel as varchar) as member_channel,
+            cast(profile.member_channel as {{ dbt.type_string() }}) as member_channel,
             -- acquired
-            cast(acquisition.acquisition_channel as varchar) as acquisition_channel,
-            cast(acquisition.acquisition_state_code as varchar) as acquisition_state_code,
-            cast(acquisition.acquisition_campaign_id as varchar) as acquisition_campaign_id,
+            cast(acquisition.acquisition_channel as {{ dbt.type_string() }}) as acquisition_channel,
+            cast(acquisition.acquisition_state_code as {{ dbt.type_string() }}) as acquisition_state_code,
+            cast(acquisition.acquisition_campaign_id as {{ dbt.type_string() }}) as acquisition_campaign_id,
             cast(acquisition.acquisition_cost as decimal(18, 4)) as acquisition_cost,
             cast(coalesce(acquisition.is_invited, false) as boolean) as is_invited,
-            cast(acquisition.inviter_user_id as varchar) as inviter_user_id,
+            cast(acquisition.inviter_user_id as {{ dbt.type_string() }}) as inviter_user_id,
             -- relation
             cast(relation.is_contact as boolean) as is_contact,
             cast(relation.contact_added_date as date) as contact_added_date,
@@ -58,7 +64,7 @@ with
             cast(relation.is_contact_deleted as boolean) as is_contact_deleted,
             cast(relation.is_blocked as boolean) as is_blocked,
             cast(coalesce(relation.staff_count, 0) as bigint) as staff_count,
-            cast(relation.primary_staff_id as varchar) as primary_staff_id,
+            cast(relation.primary_staff_id as {{ dbt.type_string() }}) as primary_staff_id,
             cast(coalesce(relation.group_count, 0) as bigint) as group_count,
             cast(relation.has_phone as boolean) as has_phone,
             cast(relation.has_email as boolean) as has_email,
@@ -87,7 +93,7 @@ with
             cast(coalesce(behaviour.lives_count_30d, 0) as bigint) as lives_count_30d,
             cast(coalesce(behaviour.surveys_count, 0) as bigint) as surveys_count,
             cast(coalesce(behaviour.sessions_count_30d, 0) as bigint) as sessions_count_30d,
-            cast(behaviour.top_touchpoint_90d as varchar) as top_touchpoint_90d,
+            cast(behaviour.top_touchpoint_90d as {{ dbt.type_string() }}) as top_touchpoint_90d,
             cast(behaviour.usual_hour as integer) as usual_hour,
             cast(behaviour.usual_weekday as integer) as usual_weekday,
             -- spending
@@ -108,12 +114,14 @@ with
             cast(spending.discount_share as decimal(9, 6)) as discount_share,
             cast(coalesce(spending.items_count, 0) as decimal(18, 4)) as items_count,
             cast(coalesce(spending.categories_count, 0) as bigint) as categories_count,
-            cast(spending.top_category as varchar) as top_category,
-            cast(spending.top_brand as varchar) as top_brand,
-            cast(spending.top_style as varchar) as top_style,
-            cast(spending.top_channel as varchar) as top_channel,
-            cast(spending.average_order_interval_days as decimal(9, 2)) as average_order_interval_days,
-            cast(spending.next_order_expected_date as date) as next_order_expected_date,
+            cast(spending.top_category as {{ dbt.type_string() }}) as top_category,
+            cast(spending.top_brand as {{ dbt.type_string() }}) as top_brand,
+            cast(spending.top_style as {{ dbt.type_string() }}) as top_style,
+            cast(spending.top_channel as {{ dbt.type_string() }}) as top_channel,
+            cast(order_cycles.expected_interval_days as integer) as purchase_interval_days,
+            cast(order_cycles.expected_next_date as date) as next_order_expected_date,
+            cast(order_cycles.overdue_ratio as decimal(9, 4)) as order_overdue_ratio,
+            cast(coalesce(replenishments.due_count, 0) as bigint) as replenishment_due_count,
             cast(coalesce(spending.coupons_available_count, 0) as bigint) as coupons_available_count,
             cast(coalesce(spending.coupons_used_count, 0) as bigint) as coupons_used_count,
             -- response
@@ -136,9 +144,9 @@ with
             cast(referrals.last_lead_created_date as date) as last_lead_created_date,
             cast(coalesce(referrals.is_lead_won, false) as boolean) as is_lead_won,
             -- stage
-            cast(stages.lifecycle_stage as varchar) as lifecycle_stage,
-            cast(stages.activity_stage as varchar) as activity_stage,
-            cast(coalesce(scores.cell, 'no_order') as varchar) as rfm_cell,
+            cast(stages.lifecycle_stage as {{ dbt.type_string() }}) as lifecycle_stage,
+            cast(stages.activity_stage as {{ dbt.type_string() }}) as activity_stage,
+            cast(coalesce(scores.cell, 'no_order') as {{ dbt.type_string() }}) as rfm_cell,
             cast(scores.r_score as integer) as r_score,
             cast(scores.f_score as integer) as f_score,
             cast(scores.m_score as integer) as m_score
@@ -148,6 +156,8 @@ with
         left join relation on users.user_id = relation.user_id
         left join behaviour on users.user_id = behaviour.user_id
         left join spending on users.user_id = spending.user_id
+        left join order_cycles on users.user_id = order_cycles.user_id
+        left join replenishments on users.user_id = replenishments.user_id
         left join response on users.user_id = response.user_id
         left join referrals on users.user_id = referrals.user_id
         left join stages on users.user_id = stages.user_id
