@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -197,10 +198,20 @@ class Home:
 
     def origin(self) -> Origin | None:
         """Where this home's data comes from, None before the first run."""
+        recorded = self._identity()
+        return Origin(recorded["dataset"], recorded["folder"]) if "dataset" in recorded else None
+
+    def _identity(self) -> dict[str, str]:
         try:
-            return Origin(**json.loads(self.identity_file.read_text()))
+            return dict(json.loads(self.identity_file.read_text()))
         except FileNotFoundError:
-            return None
+            return {}
+
+    def _record(self, **facts: str | None) -> None:
+        self.state.mkdir(parents=True, exist_ok=True)
+        part = self.identity_file.with_suffix(".part")
+        part.write_text(json.dumps({**self._identity(), **facts}) + "\n")
+        part.replace(self.identity_file)
 
     def check(self, origin: Origin) -> None:
         """Raises UsageError when this home holds another dataset."""
@@ -215,7 +226,20 @@ class Home:
         """Record where this home's data comes from. Raises UsageError when it holds another dataset."""
         self.check(origin)
         if self.origin() != origin:
-            self.state.mkdir(parents=True, exist_ok=True)
-            part = self.identity_file.with_suffix(".part")
-            part.write_text(json.dumps(asdict(origin)) + "\n")
-            part.replace(self.identity_file)
+            self._record(**asdict(origin))
+
+    def check_fixed(self, facts: Mapping[str, str]) -> None:
+        """Raises UsageError when this home was filled under other settings that its data depends on."""
+        recorded = self._identity()
+        for name, value in facts.items():
+            if recorded.get(name, value) != value:
+                raise UsageError(
+                    f"{self.path} was filled with {name} {recorded[name]}, not {value}. "
+                    f"Set {name} to {recorded[name]}, or give this data a home of its own with --home."
+                )
+
+    def fix(self, facts: Mapping[str, str]) -> None:
+        """Record settings that cannot change any more once data is in. Raises as `check_fixed`."""
+        self.check_fixed(facts)
+        if not facts.items() <= self._identity().items():
+            self._record(**facts)

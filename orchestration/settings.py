@@ -189,6 +189,10 @@ class Settings(_Group):
             names |= {f"{group}_{name}": value for name, value in dumped[group].items()}
         return names
 
+    def fixed(self) -> dict[str, str]:
+        """Settings that days and amounts of a home depend on: they cannot change once it holds data."""
+        return {"business_timezone": self.business_timezone, "currency": self.currency}
+
     def fingerprint(self) -> str:
         """SHA-256 over the settings that change what is computed (not how or when it runs)."""
         return hashlib.sha256(json.dumps(self.dbt_vars(), sort_keys=True).encode()).hexdigest()

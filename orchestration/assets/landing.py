@@ -57,6 +57,7 @@ def landing_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDe
         recorded = home.origin() or Origin(LANDING)
         origin = Origin(config.dataset, config.folder) if config.dataset else recorded
         home.check(origin)
+        home.fix(workspace.settings.fixed())
         report = bring(origin, home, workspace.settings, on_progress=context.log.info)
         home.claim(origin)
         return dg.MaterializeResult(

@@ -134,6 +134,7 @@ def run_main_job(order: RunOrder, *, console: Console | None, warnings: Console)
     home = order.home
     settings, _ = load_settings(home, settings_file=order.settings_file, overrides=order.overrides)
     origin = order.origin()
+    home.check_fixed(settings.fixed())
     as_of = order.as_of or default_as_of(origin.dataset, settings)
     today = settings.business_day()
     if as_of > today:

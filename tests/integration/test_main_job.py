@@ -105,6 +105,7 @@ def test_the_warehouse_can_be_rebuilt_from_raw(small_home: Path, tmp_path: Path)
         (["--dataset", "online_retail"], 2, ["holds the dataset", "--home"]),
         (["--dataset", "sample", "--landing", "x"], 2, ["exclude each other"]),
         (["--set", "rfm.frequency=weekly"], 2, ["rfm.frequency"]),
+        (["--set", "business_timezone=UTC"], 2, ["business_timezone", "Asia/Shanghai", "--home"]),
     ],
 )
 def test_wrong_use_is_one_sentence(
