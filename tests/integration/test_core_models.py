@@ -334,3 +334,14 @@ def test_a_day_built_at_once_equals_the_day_reached_day_by_day(tmp_path: Path) -
         rows = step_by_step.rows(f"select * from {relation} order by all")
         assert rows, relation
         assert rows == at_once.rows(f"select * from {relation} order by all"), relation
+
+
+def test_a_model_that_fails_leaves_the_table_of_before(tmp_path: Path) -> None:
+    home = WarehouseHome(tmp_path / "home")
+    home.arrive("products", [{"product_id": "p1", "name": "Toner"}], "2026-01-01")
+    home.build("2026-01-02", "stg_raw__products")
+    (file,) = (home.home.raw / "products" / "2026-01-01").glob("*.parquet")
+    file.write_bytes(b"not Parquet any more")
+    with pytest.raises(AssertionError, match="stg_raw__products"):
+        home.build("2026-01-03", "stg_raw__products")
+    assert home.rows("select product_id from staging.stg_raw__products") == [("p1",)]
