@@ -14,6 +14,8 @@ import pytest
 from orchestration.home import DBT_PROJECT_DIR, Home
 from orchestration.ingestion.contracts import TABLES_BY_NAME
 from orchestration.ingestion.registry import FileEntry, RawFile, Registry, raw_columns, storage_type
+from orchestration.settings import load_settings
+from orchestration.warehouse.state_day import moving_to
 
 Row = Mapping[str, Any]
 
@@ -24,7 +26,7 @@ class WarehouseHome:
     def __init__(self, path: Path) -> None:
         self.home = Home(path)
         self.home.create()
-        self._files = 0
+        self._files = len(Registry(self.home).raw_paths())
 
     def arrive(self, table: str, rows: Sequence[Row], on: str, *, path: str | None = None) -> None:
         """One raw file of a table that arrives on a day, as if taken in from the landing file `path`."""
@@ -70,7 +72,14 @@ class WarehouseHome:
         )
         Registry(self.home).commit([entry], {})
 
-    def build(self, as_of: str, *select: str) -> None:
+    def advance(self, as_of: str, *select: str) -> str | None:
+        """Build models as a run does: from the day the warehouse holds where that is allowed; returns that day."""
+        settings, _ = load_settings(self.home)
+        with moving_to(self.home, settings, dt.date.fromisoformat(as_of)) as since:
+            self.build(as_of, *select, since=since)
+        return since.isoformat() if since else None
+
+    def build(self, as_of: str, *select: str, since: dt.date | None = None) -> None:
         """Build models and run the data tests that read only them and what they need."""
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
         from dbt.cli.main import dbtRunner
@@ -88,6 +97,7 @@ class WarehouseHome:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("JINGXI_HOME", str(self.home.path))
             patch.setenv("JINGXI_AS_OF", as_of)
+            patch.setenv("JINGXI_SINCE", since.isoformat() if since else "")
             outcome = dbtRunner().invoke(["build", "--quiet", *map(str, folders), *choice])
             # dbt keeps the file open in this process, and other settings could not open it.
             DuckDBConnectionManager.close_all_connections()

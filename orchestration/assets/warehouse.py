@@ -30,6 +30,7 @@ from orchestration.warehouse.project import (
     remember_build,
     run_dbt,
 )
+from orchestration.warehouse.state_day import forget_state_day, forward_from, moving_to, remember_state_day
 
 
 class BuildRunConfig(dg.Config):
@@ -148,14 +149,20 @@ def warehouse_assets(manifest: Path, partitions: dg.PartitionsDefinition[str]) -
             yield from _unchanged(context)
             return
         forget_build(home)
+        if config.full_refresh:
+            forget_state_day(home)
         for day in missing_history(home, settings, as_of):
-            context.log.info(f"Filling in {day}")
-            run_dbt(
-                home,
-                dbt_args("build", settings, select=HISTORY_SELECTION, tests=False),
-                dbt_environment(home, settings, day, input_hash(home, settings, day)),
-            )
-        environment = dbt_environment(home, settings, as_of, wanted)
+            with moving_to(home, settings, day) as since:
+                context.log.info(f"Filling in {day}{_going_on(since)}")
+                run_dbt(
+                    home,
+                    dbt_args("build", settings, select=HISTORY_SELECTION, tests=False),
+                    dbt_environment(home, settings, day, input_hash(home, settings, day), since),
+                )
+        since = None if config.full_refresh else forward_from(home, settings, as_of)
+        forget_state_day(home)
+        context.log.info(f"Building {as_of}{_going_on(since)}")
+        environment = dbt_environment(home, settings, as_of, wanted, since)
         os.environ.update(environment)
         (home.dbt_target / "run_results.json").unlink(missing_ok=True)
         call = dbt.cli(
@@ -166,9 +173,14 @@ def warehouse_assets(manifest: Path, partitions: dg.PartitionsDefinition[str]) -
         yield from _with_row_counts(context, call, home)
         if context.is_subset:
             return
+        remember_state_day(home, as_of, wanted)
         remember_build(home, as_of, wanted)
 
     return warehouse
+
+
+def _going_on(since: dt.date | None) -> str:
+    return f", going on from {since}" if since else ", from the raw files"
 
 
 def _unchanged(context: dg.AssetExecutionContext) -> Iterator[Any]:

@@ -52,6 +52,9 @@ class Table:
         return tuple(column.name for column in self.columns if column.required)
 
 
+# Tables with tens of millions of rows, of which a day brings few: taken further from day to day, not built anew.
+HEAVY_TABLES = frozenset({"events", "touches"})
+
 # Columns that intake adds to every raw row.
 RAW_COLUMNS: tuple[Column, ...] = (
     Column("_file_id", Type.TEXT, "SHA-256 of the file the row came in, hexadecimal.", True),

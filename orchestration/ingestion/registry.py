@@ -177,6 +177,15 @@ class Registry:
         }
         return hashlib.sha256("".join(sorted(facts)).encode()).hexdigest()
 
+    def withdrawn_tables(self, since: dt.date, as_of: dt.date) -> set[str]:
+        """Tables of which a raw file counts on `since` and no longer on `as_of`: a path was taken in again."""
+        later = self.visible_files(as_of)
+        return {
+            table
+            for table, files in self.visible_files(since).items()
+            if not set(files) <= set(later.get(table, ()))
+        }
+
     def is_empty(self) -> bool:
         """Whether nothing was ever taken in."""
         return not self._rows("select 1 from files where status = 'taken' limit 1")

@@ -12,13 +12,24 @@ from typing import Any
 import yaml
 
 from orchestration.home import DBT_PROJECT_DIR
-from orchestration.ingestion.contracts import RAW_COLUMNS, TABLES, Column, Table, Type
+from orchestration.ingestion.contracts import HEAVY_TABLES, RAW_COLUMNS, TABLES, Column, Table, Type
 
 COMMAND = "jingxi compile"
 FOLDER = Path("models/staging/raw")
 SOURCES_FILE = FOLDER / "_raw__sources.yml"
 MODELS_FILE = FOLDER / "_raw__models.yml"
 PAGE_FILE = Path("docs/input_layer.md")
+
+# A record that is known by then has an earlier version in the table.
+_RUNNING_CONFIG = """{{{{
+    config(
+        materialized="running",
+        unique_key={key},
+        incremental_predicates=["_first_arrived_on <= " ~ forward_from()],
+    )
+}}}}
+
+"""
 
 FIRST_ARRIVED_ON = Column(
     "_first_arrived_on", Type.DATE, "Business day on which the first version of the record was known.", True
@@ -49,7 +60,12 @@ def staging_columns(table: Table) -> tuple[Column, ...]:
 
 def staging_sql(table: Table) -> str:
     """SQL of a staging model, formatted as sqlfmt formats it."""
-    arguments = [f'source("raw", "{table.name}")', f"key={_list(table.key)}"]
+    is_heavy = table.name in HEAVY_TABLES
+    source = f'source("raw", "{table.name}")'
+    arguments = [
+        f'raw_rows({source}, "{table.name}")' if is_heavy else source,
+        f"key={_list(table.key)}",
+    ]
     if has_optional_key(table):
         arguments.append("optional_key=true")
     if table.name in LARGE_TABLES:
@@ -62,16 +78,25 @@ def staging_sql(table: Table) -> str:
     else:
         body = "".join(f"                {argument},\n" for argument in arguments)
         latest = f"    latest as (\n        {{{{\n            latest_version(\n{body}            )\n        }}}}\n    ),"
+    config = ""
+    if is_heavy:
+        config = _RUNNING_CONFIG.format(key=_list(table.key))
+        latest += f'\n    dated as ({{{{ known_since("latest", key={_list(table.key)}) }}}}),'
     casts = []
     for column in staging_columns(table):
-        value = f"cast({column.name} as {sql_type(column).replace(',', ', ')})"
+        name = "_known_since" if is_heavy and column is FIRST_ARRIVED_ON else column.name
+        value = f"cast({name} as {sql_type(column).replace(',', ', ')})"
         if has_optional_key(table) and column.name == table.key[0]:
             value = f"coalesce({value}, _file_id || '-' || cast(_record as varchar))"
         casts.append(f"            {value} as {column.name}")
-    final = "    final as (\n        select\n" + ",\n".join(casts) + "\n        from latest\n    )"
+    final = (
+        "    final as (\n        select\n"
+        + ",\n".join(casts)
+        + f"\n        from {'dated' if is_heavy else 'latest'}\n    )"
+    )
     return (
         f"{{#- Written by `{COMMAND}`; change contracts.py instead. -#}}\n"
-        f"with\n{latest}\n{final}\nselect *\nfrom final\n"
+        f"{config}with\n{latest}\n{final}\nselect *\nfrom final\n"
     )
 
 

@@ -20,7 +20,12 @@ from orchestration.ingestion.registry import Registry
 from orchestration.lock import RunLock
 from orchestration.settings import Settings
 from orchestration.warehouse.dbt_process import RUN_VARIABLE
-from orchestration.warehouse.session import AS_OF_VARIABLE, INPUT_HASH_VARIABLE, THREADS_VARIABLE
+from orchestration.warehouse.session import (
+    AS_OF_VARIABLE,
+    INPUT_HASH_VARIABLE,
+    SINCE_VARIABLE,
+    THREADS_VARIABLE,
+)
 
 # What by-date tables need on a day that is filled in afterwards.
 HISTORY_SELECTION = ("+history_days",)
@@ -56,12 +61,15 @@ def dbt_args(
     return args
 
 
-def dbt_environment(home: Home, settings: Settings, as_of: dt.date, input_hash: str) -> dict[str, str]:
-    """Environment variables of one dbt call, without those of this process."""
+def dbt_environment(
+    home: Home, settings: Settings, as_of: dt.date, input_hash: str, since: dt.date | None = None
+) -> dict[str, str]:
+    """Environment variables of one dbt call, without those of this process. `since`: see state_day.py."""
     environment = {
         "JINGXI_HOME": str(home.path),
         AS_OF_VARIABLE: as_of.isoformat(),
         INPUT_HASH_VARIABLE: input_hash,
+        SINCE_VARIABLE: since.isoformat() if since else "",
         "JINGXI_MEMORY_LIMIT": settings.engine.memory_limit,
         RUN_VARIABLE: str(os.getpid()),
         "DBT_PROJECT_DIR": str(DBT_PROJECT_DIR),

@@ -19,6 +19,7 @@ from orchestration.ingestion.registry import Registry, empty_file
 
 AS_OF_VARIABLE = "JINGXI_AS_OF"
 INPUT_HASH_VARIABLE = "JINGXI_INPUT_HASH"
+SINCE_VARIABLE = "JINGXI_SINCE"
 THREADS_VARIABLE = "JINGXI_THREADS"
 _SESSION = "jingxi_session"
 _BLOCK_BYTES = 64  # block size of SHA-256, RFC 2104
@@ -30,24 +31,29 @@ def hmac_pads(key: bytes) -> tuple[bytes, bytes]:
     return bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)
 
 
-def session_values(home: Home, as_of: dt.date, input_hash: str) -> dict[str, str]:
-    """SQL literals of the session's variables: the day, the input hash, the pads of the keyed hash."""
+def session_values(home: Home, as_of: dt.date, input_hash: str, since: dt.date | None) -> dict[str, str]:
+    """SQL literals of the session's variables: the day, the day that the warehouse holds in full (null when all is
+    built anew), the input hash, the pads of the keyed hash."""
     inner, outer = hmac_pads(home.secret_key())
     return {
         "as_of": f"date '{as_of.isoformat()}'",
+        "since": f"date '{since.isoformat()}'" if since else "cast(null as date)",
         "input_hash": _text(input_hash),
         "hmac_inner": f"unhex('{inner.hex()}')",
         "hmac_outer": f"unhex('{outer.hex()}')",
     }
 
 
-def raw_files(home: Home, as_of: dt.date) -> dict[str, list[str]]:
-    """The raw files of every input table that count on `as_of`, an empty typed one first."""
+def raw_files(home: Home, as_of: dt.date, since: dt.date | None = None) -> dict[str, list[str]]:
+    """The raw files of every input table that count on `as_of` (and not yet on `since`), an empty typed one first."""
     visible = Registry(home).visible_files(as_of)
-    return {
-        table.name: [str(empty_file(home, table)), *(str(file) for file in visible.get(table.name, ()))]
-        for table in TABLES
-    }
+    before = Registry(home).visible_files(since) if since else {}
+    files = {}
+    for table in TABLES:
+        known = set(before.get(table.name, ()))
+        counting = [str(file) for file in visible.get(table.name, ()) if file not in known]
+        files[table.name] = [str(empty_file(home, table)), *counting]
+    return files
 
 
 def _text(value: str) -> str:
@@ -71,14 +77,18 @@ class Plugin(BasePlugin):
         if not as_of:
             return
         home, day = Home.from_environment(), dt.date.fromisoformat(as_of)
-        files = raw_files(home, day)
+        from_day = os.environ.get(SINCE_VARIABLE)
+        since = dt.date.fromisoformat(from_day) if from_day else None
+        values = session_values(home, day, os.environ.get(INPUT_HASH_VARIABLE, ""), since)
         conn.execute(f"attach ':memory:' as {_SESSION}")
-        conn.execute(f"create table {_SESSION}.raw_files (name varchar, files varchar[])")
-        conn.executemany(
-            f"insert into {_SESSION}.raw_files values (?, ?)", [[*item] for item in files.items()]
-        )
-        values = session_values(home, day, os.environ.get(INPUT_HASH_VARIABLE, ""))
-        values["raw"] = f"(select map(list(name), list(files)) from {_SESSION}.raw_files)"
+        for variable, files in (("raw", raw_files(home, day)), ("arrived", raw_files(home, day, since))):
+            conn.execute(f"create table {_SESSION}.{variable} (name varchar, files varchar[])")
+            conn.executemany(
+                f"insert into {_SESSION}.{variable} values (?, ?)", [[*item] for item in files.items()]
+            )
+            values[variable] = f"(select map(list(name), list(files)) from {_SESSION}.{variable})"
+        withdrawn = sorted(Registry(home).withdrawn_tables(since, day)) if since else []
+        values["withdrawn"] = f"cast([{', '.join(map(_text, withdrawn))}] as varchar[])"
         self._statement = ";".join(f"set variable {name} = {value}" for name, value in values.items())
 
     def configure_cursor(self, cursor: DuckDBPyConnection) -> None:

@@ -1,8 +1,24 @@
 {#- Written by `jingxi compile`; change contracts.py instead. -#}
+{{
+    config(
+        materialized="running",
+        unique_key=["event_id"],
+        incremental_predicates=["_first_arrived_on <= " ~ forward_from()],
+    )
+}}
+
 with
     latest as (
-        {{ latest_version(source("raw", "events"), key=["event_id"], optional_key=true, few_repeat=true) }}
+        {{
+            latest_version(
+                raw_rows(source("raw", "events"), "events"),
+                key=["event_id"],
+                optional_key=true,
+                few_repeat=true,
+            )
+        }}
     ),
+    dated as ({{ known_since("latest", key=["event_id"]) }}),
     final as (
         select
             cast(id_type as varchar) as id_type,
@@ -21,8 +37,8 @@ with
             cast(_record as bigint) as _record,
             cast(_arrived_on as date) as _arrived_on,
             cast(_taken_in_at as timestamp) as _taken_in_at,
-            cast(_first_arrived_on as date) as _first_arrived_on
-        from latest
+            cast(_known_since as date) as _first_arrived_on
+        from dated
     )
 select *
 from final

@@ -1,6 +1,23 @@
 {#- Written by `jingxi compile`; change contracts.py instead. -#}
+{{
+    config(
+        materialized="running",
+        unique_key=["touch_id", "status"],
+        incremental_predicates=["_first_arrived_on <= " ~ forward_from()],
+    )
+}}
+
 with
-    latest as ({{ latest_version(source("raw", "touches"), key=["touch_id", "status"], few_repeat=true) }}),
+    latest as (
+        {{
+            latest_version(
+                raw_rows(source("raw", "touches"), "touches"),
+                key=["touch_id", "status"],
+                few_repeat=true,
+            )
+        }}
+    ),
+    dated as ({{ known_since("latest", key=["touch_id", "status"]) }}),
     final as (
         select
             cast(touch_id as varchar) as touch_id,
@@ -18,8 +35,8 @@ with
             cast(_record as bigint) as _record,
             cast(_arrived_on as date) as _arrived_on,
             cast(_taken_in_at as timestamp) as _taken_in_at,
-            cast(_first_arrived_on as date) as _first_arrived_on
-        from latest
+            cast(_known_since as date) as _first_arrived_on
+        from dated
     )
 select *
 from final

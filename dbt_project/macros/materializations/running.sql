@@ -1,0 +1,103 @@
+{#-
+    A table that is taken from day to day instead of being built anew. What the model yields depends on `is_forward()`:
+    built anew, the whole table; going forward, what `incremental_strategy` says:
+    - delete+insert: rows that replace those of the same `unique_key` (nulls equal nulls); with meta `tombstones` a
+      row with `is_gone` only deletes;
+    - retire: new rows; rows of the same `unique_key` stay, marked with the day of removal in `removed_on`;
+    - compare: the whole set; rows whose `unique_key` it lacks are retired, rows with a new one are added;
+    - whole: the whole table, computed from what it held before.
+    `incremental_predicates` pick the rows that may replace others, so that nothing is searched when there are none.
+-#}
+{% materialization running, default %}
+    {%- set existing_relation = load_cached_relation(this) -%}
+    {%- set target_relation = this.incorporate(type="table") -%}
+    {%- set strategy = config.get("incremental_strategy") or "delete+insert" -%}
+    {%- set unique_key = config.get("unique_key") -%}
+    {%- set keys = [unique_key] if unique_key is string else unique_key -%}
+    {%- set forward = is_forward() -%}
+    {%- set delta = this.identifier ~ "__delta" -%}
+
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {%- if forward and strategy != "whole" -%} {% do scratch_table(delta, compiled_code) %} {%- endif -%}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+
+    {% if not forward or strategy == "whole" %}
+        {%- set intermediate_relation = make_intermediate_relation(target_relation) -%}
+        {{ drop_relation_if_exists(load_cached_relation(intermediate_relation)) }}
+        {% call statement("main") -%}
+            {{ create_table_as(False, intermediate_relation, compiled_code) }}
+        {%- endcall %}
+        {{ drop_relation_if_exists(existing_relation) }}
+        {{ adapter.rename_relation(intermediate_relation, target_relation) }}
+    {% else %}
+        {%- set names = (
+            adapter.get_columns_in_relation(existing_relation)
+            | map(attribute="quoted")
+            | join(", ")
+        ) -%}
+        {%- set replacing -%}
+            select * from {{ delta }} where {{ (config.get("incremental_predicates") or ["true"]) | join(" and ") }}
+        {%- endset -%}
+        {%- if strategy == "compare" -%}
+            {% call statement("retired") -%}
+                update {{ target_relation }}
+                set removed_on = {{ as_of() }}
+                where
+                    removed_on is null
+                    and not exists (
+                        select 1
+                        from {{ delta }} as delta
+                        where delta.{{ keys[0] }} = {{ target_relation }}.{{ keys[0] }}
+                    )
+            {%- endcall %}
+            {% call statement("main") -%}
+                insert into {{ target_relation }} ({{ names }})
+                select {{ names }}
+                from {{ delta }} as delta
+                where
+                    not exists (
+                        select 1
+                        from {{ target_relation }} as held
+                        where held.removed_on is null and held.{{ keys[0] }} = delta.{{ keys[0] }}
+                    )
+            {%- endcall %}
+        {%- else -%}
+            {%- set same_row -%}
+                exists (
+                    select 1
+                    from ({{ replacing }}) as delta
+                    where
+                        {% for key in keys %}
+                            delta.{{ key }} is not distinct from {{ target_relation }}.{{ key }}
+                            {%- if not loop.last %} and {% endif %}
+                        {% endfor %}
+                )
+            {%- endset -%}
+            {%- if has_rows(replacing) -%}
+                {% call statement("replaced") -%}
+                    {%- if strategy == "retire" -%}
+                        update {{ target_relation }}
+                        set removed_on = {{ as_of() }}
+                        where removed_on is null and {{ same_row }}
+                    {%- else -%} delete from {{ target_relation }} where {{ same_row }}
+                    {%- endif -%}
+                {%- endcall %}
+            {%- endif -%}
+            {% call statement("main") -%}
+                insert into {{ target_relation }} ({{ names }})
+                select {{ names }}
+                from {{ delta }}
+                {%- if model.config.meta.get("tombstones") %} where not is_gone {%- endif %}
+            {%- endcall %}
+        {%- endif -%}
+    {% endif %}
+    {% do record_running_model(forward) %}
+
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {% do persist_docs(target_relation, model) %}
+    {{ adapter.commit() }}
+    {%- if forward and strategy != "whole" -%} {% do drop_scratch_table(delta) %} {%- endif -%}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+
+    {{ return({"relations": [target_relation]}) }}
+{% endmaterialization %}

@@ -1,0 +1,68 @@
+"""The business day that the warehouse holds in full, from which a build of a later day may go on.
+
+Going forward from day P to day D is allowed when the warehouse holds P, and P computed today would be the same: same
+input, settings, project, key (all in the input hash of P). Everything else is rebuilt from the raw files. What is in
+doubt is rebuilt. See dbt_project/docs/decisions/0008-state-day.md.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchestration.home import Home
+from orchestration.ingestion.contracts import HEAVY_TABLES
+from orchestration.ingestion.registry import Registry
+from orchestration.settings import Settings
+from orchestration.warehouse.project import input_hash
+
+
+def _mark(home: Home) -> Path:
+    return home.warehouse.with_name("state_day.json")
+
+
+def forward_from(home: Home, settings: Settings, as_of: dt.date) -> dt.date | None:
+    """The day from which a build of `as_of` may go on, or None when everything must be built anew."""
+    mark = _mark(home)
+    if not (mark.exists() and home.warehouse.exists()):
+        return None
+    try:
+        day, built_from = json.loads(mark.read_text())
+        since = dt.date.fromisoformat(day)
+    except (ValueError, TypeError):
+        return None
+    if since > as_of or input_hash(home, settings, since) != built_from:
+        return None
+    # Rows of a heavy table that no longer count would have to be found and taken back: built anew instead.
+    if Registry(home).withdrawn_tables(since, as_of) & HEAVY_TABLES:
+        return None
+    return since
+
+
+def forget_state_day(home: Home) -> None:
+    """Say that the warehouse holds no day in full: a build has begun."""
+    _mark(home).unlink(missing_ok=True)
+
+
+def remember_state_day(home: Home, as_of: dt.date, built_from: str) -> None:
+    """Say that every model that goes forward holds `as_of`, built from that input hash."""
+    mark = _mark(home)
+    part = mark.with_suffix(".part")
+    part.write_text(json.dumps([as_of.isoformat(), built_from]))
+    part.replace(mark)
+
+
+@contextmanager
+def moving_to(home: Home, settings: Settings, as_of: dt.date) -> Iterator[dt.date | None]:
+    """One build of `as_of`: yields the day it may go forward from, None to build anew.
+
+    The mark goes before the build and comes back after it, so that a build that fails or is killed leaves none.
+    """
+    since = forward_from(home, settings, as_of)
+    built_from = input_hash(home, settings, as_of)
+    forget_state_day(home)
+    yield since
+    remember_state_day(home, as_of, built_from)
