@@ -104,6 +104,15 @@ class CycleConfig(_Group):
     )
 
 
+class BestTimeConfig(_Group):
+    """When and through which channel a user is reached best (user_wide.best_hour, best_channel)."""
+
+    min_answers: int = Field(3, ge=1, description="Answered messages in 90 days from which they decide")
+    min_activities: int = Field(
+        10, ge=1, description="Own activities in 90 days from which they decide when messages do not"
+    )
+
+
 class HistoryConfig(_Group):
     """By-date tables."""
 
@@ -154,6 +163,7 @@ class Settings(_Group):
     rfm: RfmConfig = RfmConfig()
     lifecycle: LifecycleConfig = LifecycleConfig()
     cycle: CycleConfig = CycleConfig()
+    best_time: BestTimeConfig = BestTimeConfig()
     history: HistoryConfig = HistoryConfig()
     timeline: TimelineConfig = TimelineConfig()
     publish: PublishConfig = PublishConfig()
@@ -185,7 +195,7 @@ class Settings(_Group):
             "business_timezone": self.business_timezone,
             "history_days": self.history.days,
         }
-        for group in ("rfm", "lifecycle", "cycle", "timeline"):
+        for group in ("rfm", "lifecycle", "cycle", "best_time", "timeline"):
             names |= {f"{group}_{name}": value for name, value in dumped[group].items()}
         return names
 

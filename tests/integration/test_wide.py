@@ -107,15 +107,18 @@ def test_people_in_one_row_each(tmp_path: Path) -> None:
         "as_of_date": dt.date(2026, 2, 28),
         "first_seen_date": dt.date(2026, 1, 2),
         "gender": "female",
-        "age": 29,
         "age_band": "25-34",
-        "days_to_birthday": 2,
+        "is_birthday_week": False,
+        "birth_month": 3,
         "member_level": "gold",
+        "acquisition_date": dt.date(2026, 1, 4),
         "acquisition_channel": "fair",
         "acquisition_campaign_id": "CP1",
         "acquisition_cost": Decimal("12.5"),
         "is_invited": False,
         "is_contact": True,
+        "days_since_contact_added": 55,
+        "is_contact_deleted_within_30d": False,
         "primary_staff_id": "S1",
         "has_phone": True,
         "has_unionid": True,
@@ -162,6 +165,7 @@ def test_people_in_one_row_each(tmp_path: Path) -> None:
     later = build(home, dt.date(2026, 3, 1))
     assert later["Anna"]["user_id"] == anna["user_id"]
     assert later["Anna"]["order_days_count"] == 2
+    assert later["Anna"]["is_birthday_week"] is True  # born on 2 March, a Monday in 2026
     assert later["Anna"]["has_open_cart"] is False
     assert later["Anna"]["lifecycle_stage"] == "old_repurchased"
     assert later["Anna"]["purchase_interval_days"] == 50

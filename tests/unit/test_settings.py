@@ -97,5 +97,5 @@ def test_every_setting_of_the_models_reaches_dbt() -> None:
     variables = Settings().dbt_vars()
     for name in setting_names():
         group, _, leaf = name.partition(".")
-        if group in ("rfm", "lifecycle", "cycle"):
+        if group in ("rfm", "lifecycle", "cycle", "best_time"):
             assert f"{group}_{leaf}" in variables

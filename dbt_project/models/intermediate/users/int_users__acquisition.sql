@@ -4,6 +4,8 @@ with
 
     landing_codes as (select * from {{ ref("stg_raw__landing_codes") }}),
 
+    channel_costs as (select * from {{ ref("stg_raw__channel_costs") }}),
+
     members as (select * from {{ ref("stg_raw__members") }}),
 
     leads as (select * from {{ ref("stg_raw__leads") }}),
@@ -92,6 +94,7 @@ with
     ranked_entries as (
         select
             user_id,
+            entered_at,
             channel,
             campaign_id,
             row_number() over (
@@ -102,7 +105,9 @@ with
         where channel is not null
     ),
 
-    first_entries as (select user_id, channel, campaign_id from ranked_entries where entry_rank = 1),
+    first_entries as (
+        select user_id, entered_at, channel, campaign_id from ranked_entries where entry_rank = 1
+    ),
 
     -- Users whom only their behaviour shows: the channel they were first seen in.
     seen_channels as (
@@ -120,6 +125,7 @@ with
     ranked_channels as (
         select
             user_id,
+            seen_at,
             channel,
             row_number() over (
                 partition by user_id order by seen_at asc nulls last, channel asc nulls last
@@ -127,7 +133,7 @@ with
         from seen_channels
     ),
 
-    first_channels as (select user_id, channel from ranked_channels where channel_rank = 1),
+    first_channels as (select user_id, seen_at, channel from ranked_channels where channel_rank = 1),
 
     invitations as (
         select
@@ -168,23 +174,78 @@ with
         from inviters
     ),
 
-    final as (
+    dated as (
         select
             acquired.user_id,
+            {{ business_date("coalesce(first_entries.entered_at, first_channels.seen_at)") }}
+            as acquisition_date,
             coalesce(first_entries.channel, first_channels.channel) as acquisition_channel,
-            first_contacts.state_code as acquisition_state_code,
+            first_contacts.state_code,
             coalesce(first_contacts.campaign_id, first_entries.campaign_id) as acquisition_campaign_id,
-            cast(
-                round(cast(first_contacts.cost as double) / code_users.users, 4) as decimal(18, 4)
-            ) as acquisition_cost,
-            inviters.inviter_user_id is not null as is_invited,
-            inviters.inviter_user_id
+            cast(first_contacts.cost as double) / code_users.users as code_cost
         from acquired
         left join first_entries on acquired.user_id = first_entries.user_id
         left join first_channels on acquired.user_id = first_channels.user_id
         left join first_contacts on acquired.user_id = first_contacts.user_id
         left join code_users on first_contacts.state_code = code_users.state_code
-        left join inviters on acquired.user_id = inviters.user_id
+    ),
+
+    -- What a channel cost in a calendar month is shared evenly by the users who came through it then.
+    month_users as (
+        select
+            acquisition_channel as channel,
+            year(acquisition_date) as cost_year,
+            month(acquisition_date) as cost_month,
+            count(*) as users
+        from dated
+        where acquisition_channel is not null
+        group by 1, 2, 3
+    ),
+
+    month_costs as (
+        select
+            trim(channel) as channel,
+            year(cost_date) as cost_year,
+            month(cost_date) as cost_month,
+            sum(amount) as amount
+        from channel_costs
+        where cost_date <= {{ as_of() }}
+        group by 1, 2, 3
+    ),
+
+    month_shares as (
+        select
+            month_users.channel,
+            month_users.cost_year,
+            month_users.cost_month,
+            cast(month_costs.amount as double) / month_users.users as cost
+        from month_users
+        inner join
+            month_costs
+            on month_users.channel = month_costs.channel
+            and month_users.cost_year = month_costs.cost_year
+            and month_users.cost_month = month_costs.cost_month
+    ),
+
+    final as (
+        select
+            dated.user_id,
+            dated.acquisition_date,
+            dated.acquisition_channel,
+            dated.state_code as acquisition_state_code,
+            dated.acquisition_campaign_id,
+            cast(
+                round(coalesce(dated.code_cost, month_shares.cost), 4) as decimal(18, 4)
+            ) as acquisition_cost,
+            inviters.inviter_user_id is not null as is_invited,
+            inviters.inviter_user_id
+        from dated
+        left join
+            month_shares
+            on dated.acquisition_channel = month_shares.channel
+            and year(dated.acquisition_date) = month_shares.cost_year
+            and month(dated.acquisition_date) = month_shares.cost_month
+        left join inviters on dated.user_id = inviters.user_id
     )
 
 select *

@@ -116,47 +116,68 @@ with
             - case when birthday_this_year > {{ as_of() }} then 1 else 0 end as age_years,
             case
                 when birthday_this_year >= {{ as_of() }} then birthday_this_year else birthday_next_year
-            end as next_birthday
+            end as next_birthday,
+            -- Neither a band nor a week changes on the birthday itself, so day by day they do not tell it.
+            year({{ as_of() }})
+            - year(birth_date)
+            - case when month(birth_date) >= month({{ as_of() }}) then 1 else 0 end as band_years,
+            {{ add_days(as_of(), "2 - " ~ iso_weekday(add_days(as_of(), 1))) }} as week_start,
+            {{ add_days(as_of(), "8 - " ~ iso_weekday(add_days(as_of(), 1))) }} as week_end
         from dated
+    ),
+
+    banded as (
+        select
+            *,
+            case
+                when band_years > 120
+                then age_band
+                when band_years < 18
+                then '0-17'
+                when band_years < 25
+                then '18-24'
+                when band_years < 35
+                then '25-34'
+                when band_years < 45
+                then '35-44'
+                when band_years < 55
+                then '45-54'
+                when band_years < 65
+                then '55-64'
+                when band_years >= 65
+                then '65+'
+                else age_band
+            end as known_age_band,
+            -- A week may lie in two years.
+            {{ add_years("birth_date", "year(week_start) - year(birth_date)") }}
+            between week_start and week_end
+            or {{ add_years("birth_date", "year(week_end) - year(birth_date)") }}
+            between week_start and week_end as is_birthday_week
+        from aged
     ),
 
     final as (
         select
-            coalesce(aged.user_id, order_countries.user_id) as user_id,
-            aged.gender,
-            case when aged.age_years <= 120 then cast(aged.age_years as integer) end as age,
-            case
-                when aged.age_years is null or aged.age_years > 120
-                then aged.age_band
-                when aged.age_years < 18
-                then '0-17'
-                when aged.age_years < 25
-                then '18-24'
-                when aged.age_years < 35
-                then '25-34'
-                when aged.age_years < 45
-                then '35-44'
-                when aged.age_years < 55
-                then '45-54'
-                when aged.age_years < 65
-                then '55-64'
-                else '65+'
-            end as age_band,
-            cast(month(aged.birth_date) as integer) as birth_month,
-            cast({{ days_between(as_of(), "aged.next_birthday") }} as integer) as days_to_birthday,
-            aged.income_band,
-            aged.household_size,
-            aged.children_count,
-            coalesce(aged.country, order_countries.country) as country,
-            aged.province,
-            aged.city,
-            aged.industry,
-            aged.user_id is not null as is_member,
-            aged.member_level,
-            aged.member_registered_date,
-            aged.member_channel
-        from aged
-        full outer join order_countries on aged.user_id = order_countries.user_id
+            coalesce(banded.user_id, order_countries.user_id) as user_id,
+            banded.gender,
+            case when banded.age_years <= 120 then cast(banded.age_years as integer) end as age,
+            banded.known_age_band as age_band,
+            cast(month(banded.birth_date) as integer) as birth_month,
+            cast({{ days_between(as_of(), "banded.next_birthday") }} as integer) as days_to_birthday,
+            coalesce(banded.is_birthday_week, false) as is_birthday_week,
+            banded.income_band,
+            banded.household_size,
+            banded.children_count,
+            coalesce(banded.country, order_countries.country) as country,
+            banded.province,
+            banded.city,
+            banded.industry,
+            banded.user_id is not null as is_member,
+            banded.member_level,
+            banded.member_registered_date,
+            banded.member_channel
+        from banded
+        full outer join order_countries on banded.user_id = order_countries.user_id
     )
 
 select *

@@ -24,6 +24,17 @@ with
         group by user_id
     ),
 
+    -- How long the user stayed: from the first relation to the end of the last one, as long as none goes on.
+    contact_days as (
+        select
+            *,
+            {{ days_between("contact_added_date", as_of()) }} as days_since_contact_added,
+            case
+                when not is_contact then {{ days_between("contact_added_date", "contact_deleted_date") }}
+            end as days_kept
+        from contact_values
+    ),
+
     ranked_staff as (
         select
             user_id,
@@ -84,6 +95,19 @@ with
             case
                 when not contact_values.is_contact then contact_values.contact_deleted_date
             end as contact_deleted_date,
+            contact_values.days_since_contact_added,
+            contact_values.days_kept as contact_days,
+            -- Not decided before the days are over.
+            {%- for days in [1, 7, 30] %}
+                case
+                    when contact_values.days_kept <= {{ days }}
+                    then true
+                    when
+                        contact_values.days_kept > {{ days }}
+                        or contact_values.days_since_contact_added >= {{ days }}
+                    then false
+                end as is_contact_deleted_within_{{ days }}d,
+            {%- endfor %}
             coalesce(not contact_values.is_contact, false) as is_contact_deleted,
             coalesce(contact_values.is_blocked, false) as is_blocked,
             coalesce(contact_values.staff_count, 0) as staff_count,
@@ -96,7 +120,7 @@ with
             coalesce(consent_values.is_sms_consented, false) as is_sms_consented,
             coalesce(consent_values.is_wecom_consented, false) as is_wecom_consented
         from users
-        left join contact_values on users.user_id = contact_values.user_id
+        left join contact_days as contact_values on users.user_id = contact_values.user_id
         left join primary_staff on users.user_id = primary_staff.user_id
         left join group_values on users.user_id = group_values.user_id
         left join identifier_values on users.user_id = identifier_values.user_id

@@ -10,6 +10,8 @@ with
 
     behaviour as (select * from {{ ref("int_users__behaviour") }}),
 
+    counts as (select * from {{ ref("int_users__counts") }}),
+
     spending as (select * from {{ ref("int_users__spending") }}),
 
     order_cycles as (select * from {{ ref("user_order_cycle") }}),
@@ -19,6 +21,8 @@ with
     ),
 
     response as (select * from {{ ref("int_users__response") }}),
+
+    best_time as (select * from {{ ref("int_users__best_time") }}),
 
     referrals as (select * from {{ ref("int_users__referrals") }}),
 
@@ -35,10 +39,9 @@ with
             cast({{ business_date("users.last_seen_at") }} as date) as last_seen_date,
             cast(coalesce(users.identifier_count, 0) as bigint) as identifier_count,
             cast(profile.gender as {{ dbt.type_string() }}) as gender,
-            cast(profile.age as integer) as age,
             cast(profile.age_band as {{ dbt.type_string() }}) as age_band,
             cast(profile.birth_month as integer) as birth_month,
-            cast(profile.days_to_birthday as integer) as days_to_birthday,
+            cast(coalesce(profile.is_birthday_week, false) as boolean) as is_birthday_week,
             cast(profile.income_band as {{ dbt.type_string() }}) as income_band,
             cast(profile.household_size as {{ dbt.type_string() }}) as household_size,
             cast(profile.children_count as {{ dbt.type_string() }}) as children_count,
@@ -51,6 +54,7 @@ with
             cast(profile.member_registered_date as date) as member_registered_date,
             cast(profile.member_channel as {{ dbt.type_string() }}) as member_channel,
             -- acquired
+            cast(acquisition.acquisition_date as date) as acquisition_date,
             cast(acquisition.acquisition_channel as {{ dbt.type_string() }}) as acquisition_channel,
             cast(acquisition.acquisition_state_code as {{ dbt.type_string() }}) as acquisition_state_code,
             cast(acquisition.acquisition_campaign_id as {{ dbt.type_string() }}) as acquisition_campaign_id,
@@ -60,7 +64,12 @@ with
             -- relation
             cast(relation.is_contact as boolean) as is_contact,
             cast(relation.contact_added_date as date) as contact_added_date,
+            cast(relation.days_since_contact_added as integer) as days_since_contact_added,
             cast(relation.contact_deleted_date as date) as contact_deleted_date,
+            cast(relation.contact_days as integer) as contact_days,
+            cast(relation.is_contact_deleted_within_1d as boolean) as is_contact_deleted_within_1d,
+            cast(relation.is_contact_deleted_within_7d as boolean) as is_contact_deleted_within_7d,
+            cast(relation.is_contact_deleted_within_30d as boolean) as is_contact_deleted_within_30d,
             cast(relation.is_contact_deleted as boolean) as is_contact_deleted,
             cast(relation.is_blocked as boolean) as is_blocked,
             cast(coalesce(relation.staff_count, 0) as bigint) as staff_count,
@@ -82,15 +91,23 @@ with
             cast(coalesce(behaviour.views_count_7d, 0) as bigint) as views_count_7d,
             cast(coalesce(behaviour.views_count_30d, 0) as bigint) as views_count_30d,
             cast(coalesce(behaviour.views_count_90d, 0) as bigint) as views_count_90d,
+            cast(coalesce(counts.searches_count_7d, 0) as bigint) as searches_count_7d,
             cast(coalesce(behaviour.searches_count_30d, 0) as bigint) as searches_count_30d,
+            cast(coalesce(counts.searches_count_90d, 0) as bigint) as searches_count_90d,
             cast(coalesce(behaviour.carts_count_7d, 0) as bigint) as carts_count_7d,
             cast(coalesce(behaviour.carts_count_30d, 0) as bigint) as carts_count_30d,
             cast(behaviour.last_cart_at as timestamp) as last_cart_at,
             cast(coalesce(behaviour.has_open_cart, false) as boolean) as has_open_cart,
             cast(coalesce(behaviour.favourites_count_30d, 0) as bigint) as favourites_count_30d,
+            cast(coalesce(counts.favourites_count_90d, 0) as bigint) as favourites_count_90d,
             cast(coalesce(behaviour.shares_count_30d, 0) as bigint) as shares_count_30d,
+            cast(coalesce(counts.shares_count_90d, 0) as bigint) as shares_count_90d,
+            cast(coalesce(counts.votes_count_90d, 0) as bigint) as votes_count_90d,
+            cast(coalesce(counts.comments_count_90d, 0) as bigint) as comments_count_90d,
+            cast(coalesce(counts.likes_count_90d, 0) as bigint) as likes_count_90d,
             cast(coalesce(behaviour.reads_count_30d, 0) as bigint) as reads_count_30d,
             cast(coalesce(behaviour.lives_count_30d, 0) as bigint) as lives_count_30d,
+            cast(coalesce(counts.lives_count_90d, 0) as bigint) as lives_count_90d,
             cast(coalesce(behaviour.surveys_count, 0) as bigint) as surveys_count,
             cast(coalesce(behaviour.sessions_count_30d, 0) as bigint) as sessions_count_30d,
             cast(behaviour.top_touchpoint_90d as {{ dbt.type_string() }}) as top_touchpoint_90d,
@@ -126,17 +143,34 @@ with
             cast(coalesce(spending.coupons_used_count, 0) as bigint) as coupons_used_count,
             -- response
             cast(response.last_touch_sent_date as date) as last_touch_sent_date,
-            cast(coalesce(response.touches_sent_count_30d, 0) as bigint) as touches_sent_count_30d,
-            cast(coalesce(response.touches_sent_count_90d, 0) as bigint) as touches_sent_count_90d,
-            cast(coalesce(response.touches_delivered_count_90d, 0) as bigint) as touches_delivered_count_90d,
-            cast(coalesce(response.touches_opened_count_90d, 0) as bigint) as touches_opened_count_90d,
-            cast(coalesce(response.touches_clicked_count_90d, 0) as bigint) as touches_clicked_count_90d,
-            cast(coalesce(response.touches_replied_count_90d, 0) as bigint) as touches_replied_count_90d,
+            cast(coalesce(counts.touches_sent_count_7d, 0) as bigint) as touches_sent_count_7d,
+            cast(coalesce(counts.touches_sent_count_30d, 0) as bigint) as touches_sent_count_30d,
+            cast(coalesce(counts.touches_sent_count_90d, 0) as bigint) as touches_sent_count_90d,
+            cast(coalesce(counts.touches_delivered_count_7d, 0) as bigint) as touches_delivered_count_7d,
+            cast(coalesce(counts.touches_delivered_count_30d, 0) as bigint) as touches_delivered_count_30d,
+            cast(coalesce(counts.touches_delivered_count_90d, 0) as bigint) as touches_delivered_count_90d,
+            cast(coalesce(counts.touches_opened_count_7d, 0) as bigint) as touches_opened_count_7d,
+            cast(coalesce(counts.touches_opened_count_30d, 0) as bigint) as touches_opened_count_30d,
+            cast(coalesce(counts.touches_opened_count_90d, 0) as bigint) as touches_opened_count_90d,
+            cast(coalesce(counts.touches_clicked_count_7d, 0) as bigint) as touches_clicked_count_7d,
+            cast(coalesce(counts.touches_clicked_count_30d, 0) as bigint) as touches_clicked_count_30d,
+            cast(coalesce(counts.touches_clicked_count_90d, 0) as bigint) as touches_clicked_count_90d,
+            cast(coalesce(counts.touches_replied_count_7d, 0) as bigint) as touches_replied_count_7d,
+            cast(coalesce(counts.touches_replied_count_30d, 0) as bigint) as touches_replied_count_30d,
+            cast(coalesce(counts.touches_replied_count_90d, 0) as bigint) as touches_replied_count_90d,
             cast(
-                coalesce(response.touches_unsubscribed_count_90d, 0) as bigint
+                coalesce(counts.touches_unsubscribed_count_7d, 0) as bigint
+            ) as touches_unsubscribed_count_7d,
+            cast(
+                coalesce(counts.touches_unsubscribed_count_30d, 0) as bigint
+            ) as touches_unsubscribed_count_30d,
+            cast(
+                coalesce(counts.touches_unsubscribed_count_90d, 0) as bigint
             ) as touches_unsubscribed_count_90d,
             cast(response.open_rate_90d as decimal(9, 6)) as open_rate_90d,
             cast(response.click_rate_90d as decimal(9, 6)) as click_rate_90d,
+            cast(best_time.best_hour as integer) as best_hour,
+            cast(best_time.best_channel as {{ dbt.type_string() }}) as best_channel,
             -- referral and leads
             cast(coalesce(referrals.invited_count, 0) as bigint) as invited_count,
             cast(coalesce(referrals.invited_joined_count, 0) as bigint) as invited_joined_count,
@@ -155,10 +189,12 @@ with
         left join acquisition on users.user_id = acquisition.user_id
         left join relation on users.user_id = relation.user_id
         left join behaviour on users.user_id = behaviour.user_id
+        left join counts on users.user_id = counts.user_id
         left join spending on users.user_id = spending.user_id
         left join order_cycles on users.user_id = order_cycles.user_id
         left join replenishments on users.user_id = replenishments.user_id
         left join response on users.user_id = response.user_id
+        left join best_time on users.user_id = best_time.user_id
         left join referrals on users.user_id = referrals.user_id
         left join stages on users.user_id = stages.user_id
         left join scores on users.user_id = scores.user_id
