@@ -82,7 +82,7 @@ def random_users(project: Project, seed: int = 7) -> list[dict[str, Any]]:
                             days=chance.choice([0, 1, 6, 7, 8, 89, 90, 91, 364, 365, 366])
                         )
                     case ValueType.TEXT:
-                        value = chance.choice(column.values or ("a", "b", "it's", "0", "none"))
+                        value = chance.choice(column.values or ("a", "it's", "0", "none", "18-24", "65+"))
                     case ValueType.MOMENT:
                         value = dt.datetime(2026, 6, 29, 12)
             user[column.name] = value
