@@ -223,6 +223,50 @@ def preview(
 
 
 @app.command()
+def user(
+    identifier: Annotated[
+        str,
+        typer.Argument(
+            help="Phone, e-mail, member number, unionid, any other identifier, or a user_id. `-` reads it from the "
+            "standard input, so that it stays out of the shell's history."
+        ),
+    ],
+    type_: Annotated[
+        str | None,
+        typer.Option(
+            "--type", help="Kind of the identifier (phone, member_id, …) when several users have it."
+        ),
+    ] = None,
+    why: Annotated[
+        str | None,
+        typer.Option(help="Audience: which of its conditions hold for the user, and which do not."),
+    ] = None,
+    show_identifiers: Annotated[
+        bool,
+        typer.Option(
+            "--show-identifiers", help="Show identifiers and the name in clear: personal data on the screen."
+        ),
+    ] = False,
+    timeline: Annotated[int, typer.Option(min=0, help="Lines of the timeline.")] = 15,
+    everything: Annotated[bool, typer.Option("--all", help="Show facts that are zero or no, too.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one user: profile, tags, segments with reasons, timeline, messages. Identifiers are masked."""
+    from orchestration.cli.profile_view import show_profile
+    from orchestration.publishing.profile import Question, user_profile
+
+    target = _home(home)
+    settings, _ = load_settings(target)
+    typed = sys.stdin.readline() if identifier == "-" else identifier
+    profile = user_profile(Question(typed, type_, why, show_identifiers), target, settings)
+    if as_json:
+        _print_json(profile.to_dict())
+    else:
+        show_profile(profile, console, everything=everything, most=timeline)
+
+
+@app.command()
 def export(
     audience: Annotated[str, typer.Argument(help="Declared audience.")],
     home: HomeOption = DEFAULT_HOME,

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +25,8 @@ from orchestration.errors import JingxiError, PublishError, UsageError
 from orchestration.home import Home
 from orchestration.publishing import cells, database, files
 from orchestration.publishing.database import Place, name
-from orchestration.publishing.publication import Publication, attached_publication
+from orchestration.publishing.pair import open_pair
+from orchestration.publishing.publication import Publication
 from orchestration.publishing.xlsx import CellKind, SheetColumn, display_width, write_xlsx
 from orchestration.settings import Settings, load_settings
 
@@ -43,8 +43,6 @@ MANIFEST_FORMAT = 1
 
 _NAME = re.compile(r"^[a-z0-9_-]{1,64}$")
 _BOM = b"\xef\xbb\xbf"
-_PAIR_TRIES = 100
-_PAIR_WAIT_SECONDS = 0.1
 _WIDEST_COLUMN = 48
 _INTEGER_TYPES = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT", "UINTEGER"})
 _TAG_SEPARATOR = "; "
@@ -164,7 +162,7 @@ def write_audience_files(
     """
     wanted = _check(audience, formats)
     settings = settings or load_settings(home)[0]
-    with _open_pair(home, settings) as (session, publication):
+    with open_pair(home, settings, then="export") as (session, publication):
         if as_of is not None and as_of != publication.as_of:
             raise JingxiError(
                 f"The published marts describe {publication.as_of}, not {as_of}: "
@@ -648,34 +646,6 @@ def _locked(folder: Path) -> Iterator[None]:
 def _sweep(folder: Path) -> None:
     for leftover in folder.glob("*.part"):
         files.remove(leftover)
-
-
-@contextmanager
-def _open_pair(home: Home, settings: Settings) -> Iterator[tuple[duckdb.DuckDBPyConnection, Publication]]:
-    """Marts and identifiers of one version. A publication that is just switching is waited for."""
-    for attempt in range(_PAIR_TRIES):
-        if not home.marts.exists() or not home.private_marts.exists():
-            raise JingxiError(f"Nothing is published in {home.path} yet: run `jingxi run` first.")
-        with database.open_session(
-            temp_folder=home.temp,
-            memory_limit=settings.engine.memory_limit,
-            threads=settings.engine.threads,
-        ) as session:
-            versions = []
-            try:
-                for kind, file in (("private", home.private_marts), ("marts", home.marts)):
-                    database.attach(session, file, kind)
-                    versions.append(attached_publication(session, kind))
-            except duckdb.Error as error:
-                raise JingxiError(
-                    f"The published marts cannot be read: {database.reason(error)}. Run `jingxi run` again."
-                ) from error
-            if versions[0] == versions[1] and versions[1] is not None:
-                yield session, versions[1]
-                return
-        if attempt + 1 < _PAIR_TRIES:
-            time.sleep(_PAIR_WAIT_SECONDS)
-    raise JingxiError("The last publication was interrupted: run `jingxi run` again, then export.")
 
 
 def _names(audience: AudienceExport) -> list[str]:

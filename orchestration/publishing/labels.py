@@ -1,6 +1,8 @@
-"""Headers of audience files for people: Chinese names of identifiers and of columns of the user wide table."""
+"""What people read instead of codes: identifiers, columns of the user wide table, activities, values."""
 
 from __future__ import annotations
+
+import re
 
 IDENTIFIER_LABELS = {
     "unionid": "UnionID",
@@ -156,3 +158,140 @@ COLUMN_LABELS = {
     "f_score": "F分",
     "m_score": "M分",
 }
+
+# Families of the user wide table, in its order, each with the column it begins with.
+COLUMN_FAMILIES = (
+    ("who", "谁", "Who", "first_seen_date"),
+    ("acquisition", "获客", "How acquired", "acquisition_channel"),
+    ("relation", "关系", "Relation", "is_contact"),
+    ("behaviour", "行为", "Behaviour", "last_active_date"),
+    ("spending", "消费", "Spending", "first_order_date"),
+    ("response", "触达响应", "Response to messages", "last_touch_sent_date"),
+    ("referral", "裂变与线索", "Referral and leads", "invited_count"),
+    ("stage", "阶段", "Stage", "lifecycle_stage"),
+)
+
+VALUE_LABELS = {
+    "gender": {"female": ("女", "female"), "male": ("男", "male")},
+    "lifecycle_stage": {
+        "new_unbought": ("新客未购", "new, has not bought"),
+        "new_bought": ("新客已购", "new, has bought"),
+        "old_unbought": ("老客未购", "known for long, has not bought"),
+        "old_bought": ("老客已购", "known for long, bought on one day"),
+        "old_repurchased": ("老客复购", "known for long, bought again"),
+    },
+    "activity_stage": {
+        "new": ("新", "new"),
+        "active": ("活跃", "active"),
+        "dormant": ("沉睡", "dormant"),
+        "lost": ("流失", "lost"),
+    },
+    "rfm_cell": {
+        "important_value": ("重要价值", "important, high value"),
+        "important_develop": ("重要发展", "important, to develop"),
+        "important_keep": ("重要保持", "important, to keep"),
+        "important_winback": ("重要挽留", "important, to win back"),
+        "general_value": ("一般价值", "general, high value"),
+        "general_develop": ("一般发展", "general, to develop"),
+        "general_keep": ("一般保持", "general, to keep"),
+        "general_winback": ("一般挽留", "general, to win back"),
+        "no_order": ("未下单", "no order"),
+    },
+    "usual_weekday": {
+        "1": ("周一", "Monday"),
+        "2": ("周二", "Tuesday"),
+        "3": ("周三", "Wednesday"),
+        "4": ("周四", "Thursday"),
+        "5": ("周五", "Friday"),
+        "6": ("周六", "Saturday"),
+        "7": ("周日", "Sunday"),
+    },
+}
+
+ACTIVITY_LABELS = {
+    "activity": ("参与活动", "Took part in an activity"),
+    "ad_click": ("点击广告", "Clicked an ad"),
+    "ad_exposure": ("广告曝光", "Was shown an ad"),
+    "cart": ("加购", "Put into the cart"),
+    "checkout": ("去结算", "Went to the checkout"),
+    "comment": ("评论", "Commented"),
+    "consent_granted": ("授权同意", "Gave consent"),
+    "consent_withdrawn": ("撤回同意", "Withdrew consent"),
+    "contact_added": ("加好友", "Became a contact"),
+    "contact_blocked": ("拉黑", "Blocked the brand"),
+    "contact_deleted": ("删除好友", "Contact ended"),
+    "coupon_expired": ("优惠券过期", "A coupon expired"),
+    "coupon_issued": ("领取优惠券", "Got a coupon"),
+    "coupon_used": ("使用优惠券", "Used a coupon"),
+    "course_complete": ("完成课程", "Completed a course"),
+    "erasure_requested": ("申请删除数据", "Asked to be erased"),
+    "experiment_assigned": ("进入实验", "Assigned to an experiment"),
+    "exposure": ("曝光", "Was shown something"),
+    "favourite": ("收藏", "Added to favourites"),
+    "follow": ("关注", "Followed"),
+    "form_open": ("打开表单", "Opened a form"),
+    "form_submit": ("提交表单", "Submitted a form"),
+    "group_joined": ("入群", "Joined a group"),
+    "group_left": ("退群", "Left a group"),
+    "item_paid": ("购买商品", "Bought"),
+    "keyword": ("关键词回复", "Sent a keyword"),
+    "lead_created": ("成为线索", "Became a lead"),
+    "lead_lost": ("线索流失", "Lead was lost"),
+    "lead_mql": ("市场合格线索", "Lead qualified by marketing"),
+    "lead_sql": ("销售合格线索", "Lead qualified by sales"),
+    "lead_won": ("线索成交", "Lead was won"),
+    "like": ("点赞", "Liked"),
+    "live_enter": ("进入直播间", "Entered a live room"),
+    "live_reserve": ("预约直播", "Reserved a live room"),
+    "live_stay": ("停留直播间", "Stayed in a live room"),
+    "manual_tag_cleared": ("移除人工标签", "A manual tag was cleared"),
+    "manual_tag_set": ("打人工标签", "A manual tag was set"),
+    "member_registered": ("注册会员", "Became a member"),
+    "menu_click": ("点击菜单", "Clicked a menu"),
+    "order_paid": ("支付订单", "Paid an order"),
+    "order_placed": ("下单", "Placed an order"),
+    "order_refunded": ("退款", "Was refunded"),
+    "page_view": ("浏览页面", "Viewed a page"),
+    "payment_page": ("打开支付页", "Opened the payment page"),
+    "read": ("阅读", "Read"),
+    "referral_invited": ("邀请好友", "Invited somebody"),
+    "referral_joined": ("受邀加入", "Joined by invitation"),
+    "search": ("搜索", "Searched"),
+    "share": ("分享", "Shared"),
+    "survey_answered": ("回答问卷", "Answered a survey"),
+    "view": ("浏览商品", "Viewed"),
+    "vote": ("投票", "Voted"),
+}
+
+# What becomes of a message, in the order in which it goes on; the furthest status is the message's status.
+TOUCH_LABELS = {
+    "planned": ("已计划", "planned"),
+    "sent": ("已发送", "sent"),
+    "failed": ("失败", "failed"),
+    "delivered": ("已送达", "delivered"),
+    "opened": ("已打开", "opened"),
+    "clicked": ("已点击", "clicked"),
+    "replied": ("已回复", "replied"),
+    "converted": ("已转化", "converted"),
+    "unsubscribed": ("已退订", "unsubscribed"),
+}
+
+_SPELLED = {"rfm": "RFM", "sms": "SMS", "wecom": "WeCom", "unionid": "UnionID", "aipl": "AIPL", "id": "ID"}
+_WINDOW = re.compile(r"_(\d+)d\Z")
+
+
+def column_title(column: str) -> str:
+    """The English name of a column of the user wide table: `views_count_30d` is `Views in 30 days`."""
+    window = _WINDOW.search(column)
+    words = _WINDOW.sub("", column).removeprefix("is_").removesuffix("_date").removesuffix("_at")
+    if words.endswith("_count"):
+        words = words.removesuffix("_count")
+        words += "" if words.endswith(("s", "staff")) else "s"
+    text = " ".join(_SPELLED.get(word, word) for word in words.split("_"))
+    return text[:1].upper() + text[1:] + (f" in {window.group(1)} days" if window else "")
+
+
+def activity_label(activity: str) -> tuple[str, str]:
+    """Chinese and English name of an activity; one that nobody named reads as its code."""
+    words = activity.replace("_", " ")
+    return ACTIVITY_LABELS.get(activity, (words, words[:1].upper() + words[1:]))

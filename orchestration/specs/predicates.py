@@ -509,21 +509,25 @@ def holds(
 _WORDS = {"eq": "=", "ne": "≠", "gt": ">", "gte": "≥", "lt": "<", "lte": "≤"}
 
 
-def in_words(predicate: Predicate) -> str:
-    """The predicate on one line, for catalogues."""
+def _subject_code(subject: Subject) -> str:
+    return subject.name if subject.kind == "column" else f"tag {subject.name}"
+
+
+def in_words(predicate: Predicate, named: Callable[[Subject], str] = _subject_code) -> str:
+    """The predicate on one line, for catalogues; `named` says how a column or a tag is called."""
     match predicate:
         case All(parts):
-            return "(" + " and ".join(in_words(part) for part in parts) + ")"
+            return "(" + " and ".join(in_words(part, named) for part in parts) + ")"
         case AnyOf(parts):
-            return "(" + " or ".join(in_words(part) for part in parts) + ")"
+            return "(" + " or ".join(in_words(part, named) for part in parts) + ")"
         case Not(part):
-            return f"not {in_words(part)}"
+            return f"not {in_words(part, named)}"
         case HasTag(tag):
             return f"tag {tag}"
         case InAudience(audience):
             return f"in audience {audience}"
         case Comparison(subject, operator, values):
-            name = subject.name if subject.kind == "column" else f"tag {subject.name}"
+            name = named(subject)
             if operator == "is_null":
                 return f"{name} is {'' if values[0] else 'not '}empty"
             if operator == "between":

@@ -69,6 +69,27 @@ while not stop.exists():
 print(json.dumps([sessions, seen]))
 """
 
+# Reads marts and identifiers together, as `jingxi user` and exports do.
+PAIR_READER = """
+import json, sys, time, pathlib
+from orchestration.home import Home
+from orchestration.publishing.pair import open_pair
+from orchestration.settings import Settings
+home, stop = Home(pathlib.Path(sys.argv[1])), pathlib.Path(sys.argv[2])
+seen, sessions = [], 0
+while not stop.exists():
+    with open_pair(home, Settings(), then="ask") as (session, publication):
+        stamps = session.execute(
+            "select distinct stamp from (select stamp from marts.main.user_wide "
+            "union all select stamp from private.main.user_identifiers)").fetchall()
+    assert stamps == [(publication.input_hash,)], (stamps, publication)
+    if not seen or seen[-1] != publication.version:
+        seen.append(publication.version)
+    sessions += 1
+    time.sleep(0.01)
+print(json.dumps([sessions, seen]))
+"""
+
 # Publishes a new stamp again and again until it is killed.
 PUBLISHER = """
 import sys
@@ -149,6 +170,18 @@ def test_readers_see_one_whole_version_per_session(home: Home, tmp_path: Path, p
         assert sessions > 5
         assert len(versions) > 3
         assert versions == sorted(set(versions))
+
+
+def test_readers_of_marts_and_identifiers_see_one_version_of_both(home: Home, tmp_path: Path) -> None:
+    stop = tmp_path / "stop"
+    reader = start(PAIR_READER, home.path, stop)
+    time.sleep(0.5)
+    for number in range(1, 7):
+        stamp(home, f"h{number}")
+        put(home, f"h{number}")
+    ((sessions, versions),) = finish([reader], stop)
+    assert sessions > 1
+    assert versions == sorted(set(versions))
 
 
 def test_a_held_connection_keeps_its_version(home: Home) -> None:

@@ -385,7 +385,7 @@ def test_wrong_use_is_named(home: Home, tmp_path: Path) -> None:
 
 
 def test_files_of_two_versions_are_not_mixed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestration.publishing.audience_files._PAIR_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("orchestration.publishing.pair._WAIT_SECONDS", 0.001)
     marts = home.marts.read_bytes()
     publish(home, SETTINGS, as_of=DAY, input_hash="h2", by_date={}, now=NOW + dt.timedelta(days=1))
     home.marts.write_bytes(marts)
