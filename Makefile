@@ -45,8 +45,8 @@ format: install  ## Format Python and SQL
 dev: install  ## Dagster's web UI
 	$(BIN)/jingxi dev --home $(HOME_DIR)
 
-bench: install  ## Benchmarks, as ratios measured in one run
-	$(BIN)/python -m tests.benchmarks
+bench: install  ## Benchmarks, as ratios measured in one run, into the README
+	$(BIN)/python -m tests.benchmarks --write
 
 lock:  ## Pin again (for maintainers; needs uv)
 	uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes --no-strip-extras \

@@ -1,9 +1,9 @@
 """Benchmark: taking events in against bare `read_csv` to Parquet, in one run.
 
-    python -m tests.benchmarks.intake [--records 10000000] [--folder DIR]
+    python -m tests.benchmarks --only intake
 
-Prints seconds and the ratio of both ways in which a file arrives: on one day (`dt=` in the path), and as a bulk
-load of history (one raw file per business day). The goal is a ratio of at most 4.
+Both ways in which a file arrives: on one day (`dt=` in the path), and as a bulk load of history (one raw file per
+business day). The goal is a ratio of at most 4.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import duckdb
 from orchestration.home import Home
 from orchestration.ingestion.intake import take_in
 from orchestration.settings import load_settings
+from tests.benchmarks.results import Measured
 
 GOAL = 4.0
 _SECONDS_OF_A_YEAR = 31_536_000
@@ -75,37 +76,44 @@ def ours(home: Path, landing: Path, records: int) -> float:
     return seconds
 
 
-def main() -> None:
-    """Run the benchmark, each measurement in a process of its own."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--records", type=int, default=10_000_000)
-    parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
-    parser.add_argument("--step", choices=("bare", "day", "bulk"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.step:
-        _step(arguments.step, arguments.folder, arguments.records)
-        return
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+def measure(small: bool) -> list[Measured]:
+    """Both ways of taking in against the bare read, each in a process of its own."""
+    records = 500_000 if small else 10_000_000
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_events(folder / "day" / "events" / "dt=2026-01-01" / "events.csv", arguments.records)
+        write_events(folder / "day" / "events" / "dt=2026-01-01" / "events.csv", records)
         bulk = folder / "bulk" / "events" / "events.csv"
         bulk.parent.mkdir(parents=True)
         bulk.hardlink_to(folder / "day" / "events" / "dt=2026-01-01" / "events.csv")
-        size = bulk.stat().st_size
-        sys.stdout.write(f"{arguments.records:,} events, {size / 1e6:,.0f} MB of CSV\n")
-        reference = None
-        for step, label in (
-            ("bare", "read_csv to Parquet"),
-            ("day", "intake, one day"),
-            ("bulk", "intake, 365 days"),
+        reference, _ = _measure("bare", folder, records)
+        results = []
+        for step, what in (
+            ("day", f"taking in {records / 1e6:g} M events of one day"),
+            ("bulk", f"taking in {records / 1e6:g} M events of a year at once"),
         ):
-            seconds, peak = _measure(step, folder, arguments.records)
-            reference = reference or seconds
-            sys.stdout.write(
-                f"{label:22s} {seconds:8.1f} s  {seconds / reference:5.2f} x  {peak / 1024:7,.0f} MB at most\n"
+            seconds, peak = _measure(step, folder, records)
+            results.append(
+                Measured(
+                    what,
+                    "bare `read_csv` to Parquet",
+                    seconds,
+                    seconds / reference,
+                    GOAL,
+                    peak_mb=peak * 1.024e-3,
+                )
             )
             shutil.rmtree(folder / f"home-{step}", ignore_errors=True)
-        sys.stdout.write(f"goal: at most {GOAL:.0f} x\n")
+    return results
+
+
+def main() -> None:
+    """One step in a process of its own: seconds and kilobytes at most."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--step", choices=("bare", "day", "bulk"), required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--records", type=int, required=True)
+    arguments = parser.parse_args()
+    _step(arguments.step, arguments.folder, arguments.records)
 
 
 def _measure(step: str, folder: Path, records: int) -> tuple[float, float]:
