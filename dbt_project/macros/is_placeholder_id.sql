@@ -1,13 +1,24 @@
 {#-
     Whether an identifier only fills a field: empty, or zeros or -1 where such a value cannot be real
-    (phone, device_id, openid, unionid; never a source's own keys, where 0 may be a customer).
+    (phone, device_id, openid, unionid; never a source's own keys, where 0 may be a customer), in full-width characters
+    and behind the country code of mainland China too.
 -#}
 {% macro is_placeholder_id(id_type, id) -%}
     (
-        coalesce(trim({{ id }}), '') = ''
+        coalesce(trim({{ latin_digits(id) }}), '') = ''
         or (
             lower(trim({{ id_type }})) in ('phone', 'device_id', 'openid', 'unionid')
-            and (trim({{ id }}) = '-1' or translate({{ id }}, '0 +-.', '') = '')
+            and (
+                trim({{ latin_digits(id) }}) = '-1'
+                or translate({{ latin_digits(id) }}, '0 +-.', '') = ''
+                or (
+                    lower(trim({{ id_type }})) = 'phone'
+                    and regexp_extract(
+                        translate({{ latin_digits(id) }}, ' -.()（）·', ''), '^([+]?0*(?:86)0*)$', 1
+                    )
+                    <> ''
+                )
+            )
         )
     )
 {%- endmacro %}

@@ -72,6 +72,30 @@ where raw_files.arrived_on <= :as_of
 order by files.table_name, raw_files.arrived_on, files.file_no, raw_files.path
 """
 
+# Every raw file that ever arrived, whether it still counts or not.
+_ARRIVED = """
+select files.table_name, raw_files.path
+from raw_files
+join files on files.file_no = raw_files.file_no
+where raw_files.arrived_on <= :as_of
+order by files.table_name, raw_files.arrived_on, files.file_no, raw_files.path
+"""
+
+# Landing files that a later version of their path replaced, and the day from which they no longer count.
+_REPLACED = """
+select files.table_name, files.taken_in_at, min(later.arrived_on), files.content_hash
+from files
+join files as later
+  on later.table_name = files.table_name
+  and later.path = files.path
+  and later.file_no > files.file_no
+  and later.status = 'taken'
+  and later.arrived_on <= :as_of
+where files.status = 'taken' and files.arrived_on <= :as_of
+group by files.file_no
+order by files.file_no
+"""
+
 # The version in force of every landing path.
 _HEADS = """
 select table_name, path, content_hash, same_as
@@ -169,11 +193,34 @@ class Registry:
             visible.setdefault(table, []).append(self._home.path / path)
         return visible
 
+    def arrived_files(self, as_of: dt.date) -> dict[str, list[Path]]:
+        """Raw files that arrived by `as_of` by table, those that a later version of their path replaced included."""
+        arrived: dict[str, list[Path]] = {}
+        for table, path in self._rows(_ARRIVED, {"as_of": as_of.isoformat()}):
+            arrived.setdefault(table, []).append(self._home.path / path)
+        return arrived
+
+    def replaced_files(self, as_of: dt.date) -> list[tuple[str, dt.datetime, dt.date]]:
+        """(table, moment of intake, day from which it counts no longer) of every landing file replaced by `as_of`.
+
+        The moment of intake (UTC without a zone) tells the file: it rises with every file.
+        """
+        return [
+            (table, dt.datetime.fromisoformat(taken_in_at), dt.date.fromisoformat(replaced_on))
+            for table, taken_in_at, replaced_on, _ in self._rows(_REPLACED, {"as_of": as_of.isoformat()})
+        ]
+
     def input_hash(self, as_of: dt.date) -> str:
-        """SHA-256 over what counts on `as_of` (table, day of arrival, content), however it came in."""
+        """SHA-256 over what counts on `as_of` (table, day of arrival, content) and what counted before, however it
+        came in."""
+        day = {"as_of": as_of.isoformat()}
         facts = {
             f"{table}\t{arrived_on}\t{content_hash}\n"
-            for table, _, arrived_on, content_hash in self._rows(_VISIBLE, {"as_of": as_of.isoformat()})
+            for table, _, arrived_on, content_hash in self._rows(_VISIBLE, day)
+        }
+        facts |= {
+            f"{table}\tuntil {replaced_on}\t{content_hash}\n"
+            for table, _, replaced_on, content_hash in self._rows(_REPLACED, day)
         }
         return hashlib.sha256("".join(sorted(facts)).encode()).hexdigest()
 

@@ -18,6 +18,7 @@ COMMAND = "jingxi compile"
 FOLDER = Path("models/staging/raw")
 SOURCES_FILE = FOLDER / "_raw__sources.yml"
 MODELS_FILE = FOLDER / "_raw__models.yml"
+KEYS_FILE = Path("macros/record_key.sql")
 PAGE_FILE = Path("docs/input_layer.md")
 
 # A record that is known by then has an earlier version in the table.
@@ -142,6 +143,26 @@ def models_document() -> dict[str, Any]:
     }
 
 
+def record_key(table: Table) -> tuple[str, ...]:
+    """SQL expressions over a raw row that versions of the same record share, the same as in staging."""
+    if has_optional_key(table):
+        first, *others = table.key
+        return (f"coalesce({first}, _file_id || '-' || cast(_record as varchar))", *others)
+    return table.key
+
+
+def record_key_macro() -> str:
+    """The macro that tells other macros the key of every input table."""
+    rows = "".join(f'        "{table.name}": {_list(record_key(table))},\n' for table in TABLES if table.key)
+    return (
+        f"{{#- Written by `{COMMAND}`; change contracts.py instead. What versions of the same record share. -#}}\n"
+        "{% macro record_key(table) -%}\n"
+        f"    {{%- set keys = {{\n{rows}    }} -%}}\n"
+        "    {{ return(keys[table]) }}\n"
+        "{%- endmacro %}\n"
+    )
+
+
 def page() -> str:
     """The input layer for people who bring data, in Markdown."""
     lines = [
@@ -171,6 +192,7 @@ def rendered_files() -> dict[Path, str]:
     """Text of every generated file, by path below the dbt project."""
     files = {SOURCES_FILE: _yaml(sources_document()), MODELS_FILE: _yaml(models_document())}
     files[PAGE_FILE] = page()
+    files[KEYS_FILE] = record_key_macro()
     files |= {FOLDER / f"{model_name(table)}.sql": staging_sql(table) for table in TABLES}
     return files
 

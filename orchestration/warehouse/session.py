@@ -56,6 +56,15 @@ def raw_files(home: Home, as_of: dt.date, since: dt.date | None = None) -> dict[
     return files
 
 
+def ever_arrived_files(home: Home, as_of: dt.date) -> dict[str, list[str]]:
+    """The raw files of every input table that arrived by `as_of`, an empty typed one first."""
+    arrived = Registry(home).arrived_files(as_of)
+    return {
+        table.name: [str(empty_file(home, table)), *(str(file) for file in arrived.get(table.name, ()))]
+        for table in TABLES
+    }
+
+
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
@@ -80,15 +89,26 @@ class Plugin(BasePlugin):
         from_day = os.environ.get(SINCE_VARIABLE)
         since = dt.date.fromisoformat(from_day) if from_day else None
         values = session_values(home, day, os.environ.get(INPUT_HASH_VARIABLE, ""), since)
+        registry = Registry(home)
         conn.execute(f"attach ':memory:' as {_SESSION}")
-        for variable, files in (("raw", raw_files(home, day)), ("arrived", raw_files(home, day, since))):
+        for variable, files in (
+            ("raw", raw_files(home, day)),
+            ("arrived", raw_files(home, day, since)),
+            ("ever_arrived", ever_arrived_files(home, day)),
+        ):
             conn.execute(f"create table {_SESSION}.{variable} (name varchar, files varchar[])")
             conn.executemany(
                 f"insert into {_SESSION}.{variable} values (?, ?)", [[*item] for item in files.items()]
             )
             values[variable] = f"(select map(list(name), list(files)) from {_SESSION}.{variable})"
-        withdrawn = sorted(Registry(home).withdrawn_tables(since, day)) if since else []
+        withdrawn = sorted(registry.withdrawn_tables(since, day)) if since else []
         values["withdrawn"] = f"cast([{', '.join(map(_text, withdrawn))}] as varchar[])"
+        conn.execute(
+            f"create table {_SESSION}.replaced_files "
+            "(table_name varchar, taken_in_at timestamp, replaced_on date)"
+        )
+        if replaced := registry.replaced_files(day):
+            conn.executemany(f"insert into {_SESSION}.replaced_files values (?, ?, ?)", replaced)
         self._statement = ";".join(f"set variable {name} = {value}" for name, value in values.items())
 
     def configure_cursor(self, cursor: DuckDBPyConnection) -> None:

@@ -213,7 +213,7 @@ def test_a_user_keeps_the_oldest_identifiers_id(home: WarehouseHome, days: dict[
     assert first[DEVICE] == f"u{digest[:20]}"
     assert digest in days["2026-01-05"].hashes
     changed = {who for who, user in second.items() if third[who] != user}
-    assert changed == {PHONE, UNIONID, MEMBER}
+    assert changed == {PHONE, UNIONID, MEMBER, ("lead_id", "l0")}
 
 
 def test_a_past_day_in_a_new_warehouse_is_what_it_was(days: dict[str, Day]) -> None:

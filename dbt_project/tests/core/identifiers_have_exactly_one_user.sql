@@ -1,11 +1,16 @@
 {{ config(meta={"dagster": {"ref": {"name": "int_identity__identifiers"}}}) }}
--- Every identifier that is no junk has one user, and identifiers joined by a link that counts have the same
--- one.
+-- Every identifier that a row names today and that is no junk has one user, and identifiers joined by a link
+-- that counts have the same one.
 with
     written as (select * from {{ ref("int_identity__written") }}),
     identifiers as (select * from {{ ref("int_identity__identifiers") }}),
-    links as (select * from {{ ref("int_identity__links") }}),
-    known as (select id_type, id from written where not is_junk group by 1, 2),
+    lookup as (
+        select identifier_key, min(user_id) as user_id, max(user_id) as last_user_id
+        from {{ ref("int_identity__lookup") }}
+        group by 1
+    ),
+    links as (select * from {{ ref("int_identity__links") }} where counts_until = {{ open_end() }}),
+    known as (select id_type, id from written where not is_junk and is_current group by 1, 2),
     with_users as (
         select known.id_type, count(identifiers.user_id) as users
         from known
@@ -13,15 +18,15 @@ with
         group by known.id_type, known.id
     ),
     failures as (
-        select id_type, 'users: ' || cast(users as varchar) as problem
+        select 'users: ' || cast(users as varchar) as problem
         from with_users
         where users <> 1
         union all
-        select links.id_type_a as id_type, 'linked to an identifier of another user' as problem
+        select 'linked to an identifier of another user' as problem
         from links
-        inner join identifiers as a on a.id_type = links.id_type_a and a.id = links.id_a
-        inner join identifiers as b on b.id_type = links.id_type_b and b.id = links.id_b
-        where links.refused_because is null and a.user_id <> b.user_id
+        inner join lookup as a on a.identifier_key = links.identifier_key_a
+        inner join lookup as b on b.identifier_key = links.identifier_key_b
+        where a.user_id <> b.user_id or a.user_id <> a.last_user_id
     )
 select *
 from failures

@@ -12,6 +12,7 @@ with
         from written
         inner join lookup on lookup.id_type = written.written_id_type and lookup.id = written.written_id
         group by 1, 2, 3
+        having bool_or(written.is_current)
     )
 select *
 from final

@@ -1,117 +1,110 @@
 with
-    members as (
-        select *, coalesce(registered_at, updated_at, {{ day_start("_first_arrived_on") }}) as seen_at
-        from {{ ref("stg_raw__members") }}
+    stated as (select * from {{ ref("int_identity__stated") }} where refused_because is null),
+    shared as (select * from {{ ref("int_identity__shared") }}),
+    shared_keys as (select distinct identifier_key from shared),
+    stretches as (
+        select identifier_key_a, identifier_key_b, is_included, stated_from, stated_until
+        from stated
+        group by 1, 2, 3, 4, 5
     ),
-    contacts as (select * from {{ ref("stg_raw__contacts") }}),
-    identity_links as (select * from {{ ref("stg_raw__identity_links") }}),
-    written as (select * from {{ ref("int_identity__written") }}),
-    identifier_types as (select * from {{ ref("identifier_types") }}),
-    stated as (
-        {% for kind in ["unionid", "phone", "email", "device_id"] %}
-            select
-                'members' as stated_by,
-                'member_id' as id_type_a,
-                member_id as id_a,
-                '{{ kind }}' as id_type_b,
-                {{ kind }} as id_b,
-                seen_at as linked_at,
-                _first_arrived_on
-            from members
-            where {{ kind }} is not null
-            union all
-        {% endfor %}
-        select
-            'contacts' as stated_by,
-            'contact_id' as id_type_a,
-            contact_id as id_a,
-            'unionid' as id_type_b,
-            unionid as id_b,
-            added_at as linked_at,
-            _first_arrived_on
-        from contacts
-        where unionid is not null
-        union all
-        select 'identity_links' as stated_by, id_type_a, id_a, id_type_b, id_b, linked_at, _first_arrived_on
-        from identity_links
-    ),
-    -- One row per pair, whichever side was written first and however often it was stated.
     pairs as (
         select
-            stated.stated_by,
-            case when a.identifier_key > b.identifier_key then b.id_type else a.id_type end as id_type_a,
-            case when a.identifier_key > b.identifier_key then b.id else a.id end as id_a,
-            case when a.identifier_key > b.identifier_key then a.id_type else b.id_type end as id_type_b,
-            case when a.identifier_key > b.identifier_key then a.id else b.id end as id_b,
-            case
-                when a.identifier_key > b.identifier_key then b.identifier_key else a.identifier_key
-            end as identifier_key_a,
-            case
-                when a.identifier_key > b.identifier_key then a.identifier_key else b.identifier_key
-            end as identifier_key_b,
-            bool_or(a.is_junk or b.is_junk) as is_with_junk,
-            min(stated.linked_at) as linked_at,
-            min(stated._first_arrived_on) as first_arrived_on
-        from stated
-        inner join written as a on a.written_id_type = stated.id_type_a and a.written_id = stated.id_a
-        inner join written as b on b.written_id_type = stated.id_type_b and b.written_id = stated.id_b
-        where {{ happened("stated.linked_at") }}
-        group by 1, 2, 3, 4, 5, 6, 7
+            stretches.identifier_key_a,
+            stretches.identifier_key_b,
+            stretches.is_included,
+            shared_a.identifier_key is not null or shared_b.identifier_key is not null as is_with_shared,
+            count(*) as stretches,
+            min(stretches.stated_from) as stated_from,
+            max(stretches.stated_until) as stated_until
+        from stretches
+        left join shared_keys as shared_a on shared_a.identifier_key = stretches.identifier_key_a
+        left join shared_keys as shared_b on shared_b.identifier_key = stretches.identifier_key_b
+        group by 1, 2, 3, 4
     ),
-    neighbours as (
+    -- The others are swept day by day: where they are stated and neither side is above its limit.
+    swept as (select * from pairs where stretches > 1 or (is_with_shared and not is_included)),
+    bounds as (
         select
-            identifier_key_a as identifier_key,
-            id_type_a as id_type,
-            id_type_b as other,
-            identifier_key_b as other_key
-        from pairs
-        where identifier_key_a < identifier_key_b
-        union
-        select
-            identifier_key_b as identifier_key,
-            id_type_b as id_type,
-            id_type_a as other,
-            identifier_key_a as other_key
-        from pairs
-        where identifier_key_a < identifier_key_b
+            swept.identifier_key_a,
+            swept.identifier_key_b,
+            stretches.stated_from as begins_on,
+            stretches.stated_until as ends_on,
+            1 as stated,
+            0 as blocked
+        from swept
+        inner join
+            stretches
+            on stretches.identifier_key_a = swept.identifier_key_a
+            and stretches.identifier_key_b = swept.identifier_key_b
+        {% for side in ["a", "b"] %}
+            union all
+            select
+                swept.identifier_key_a,
+                swept.identifier_key_b,
+                shared.shared_from as begins_on,
+                shared.shared_until as ends_on,
+                0 as stated,
+                1 as blocked
+            from swept
+            inner join shared on shared.identifier_key = swept.identifier_key_{{ side }}
+            where not swept.is_included
+        {% endfor %}
     ),
-    degrees as (select identifier_key, id_type, other, count(*) as linked from neighbours group by 1, 2, 3),
-    shared as (
-        select distinct degrees.identifier_key
-        from degrees
-        left join identifier_types as kind on kind.id_type = degrees.id_type
-        left join identifier_types as other on other.id_type = degrees.other
-        inner join identifier_types as fallback on fallback.id_type = '*'
-        where
-            degrees.linked > case
-                when coalesce(other.is_person, fallback.is_person)
-                then coalesce(kind.max_persons, fallback.max_persons)
-                else coalesce(kind.max_linked, fallback.max_linked)
-            end
+    moves as (
+        select
+            bounds.identifier_key_a,
+            bounds.identifier_key_b,
+            case when sides.delta = 1 then bounds.begins_on else bounds.ends_on end as day,
+            sum(bounds.stated * sides.delta) as stated,
+            sum(bounds.blocked * sides.delta) as blocked
+        from bounds
+        cross join (values (1), (-1)) as sides(delta)
+        group by 1, 2, 3
+    ),
+    counted as (
+        select
+            identifier_key_a,
+            identifier_key_b,
+            day,
+            sum(stated) over days > 0 and sum(blocked) over days = 0 as counts
+        from moves
+        window
+            days as (
+                partition by identifier_key_a, identifier_key_b
+                order by day nulls last
+                rows between unbounded preceding and current row
+            )
+    ),
+    turns as (
+        select
+            *,
+            coalesce(
+                lag(counts) over (partition by identifier_key_a, identifier_key_b order by day nulls last),
+                false
+            ) as counted_before
+        from counted
+    ),
+    turned as (
+        select
+            identifier_key_a,
+            identifier_key_b,
+            counts,
+            day as counts_from,
+            coalesce(
+                lead(day) over (partition by identifier_key_a, identifier_key_b order by day nulls last),
+                {{ open_end() }}
+            ) as counts_until
+        from turns
+        where counts <> counted_before
     ),
     final as (
-        select
-            pairs.stated_by,
-            pairs.id_type_a,
-            pairs.id_a,
-            pairs.identifier_key_a,
-            pairs.id_type_b,
-            pairs.id_b,
-            pairs.identifier_key_b,
-            pairs.linked_at,
-            pairs.first_arrived_on,
-            case
-                when pairs.is_with_junk
-                then 'junk_identifier'
-                when pairs.identifier_key_a = pairs.identifier_key_b
-                then 'same_identifier'
-                when shared_a.identifier_key is not null or shared_b.identifier_key is not null
-                then 'above_limit'
-            end as refused_because,
-            coalesce(shared_a.identifier_key, shared_b.identifier_key) as shared_identifier_key
+        select identifier_key_a, identifier_key_b, counts_from, counts_until
+        from turned
+        where counts and counts_from < counts_until
+        union all
+        select identifier_key_a, identifier_key_b, stated_from as counts_from, stated_until as counts_until
         from pairs
-        left join shared as shared_a on shared_a.identifier_key = pairs.identifier_key_a
-        left join shared as shared_b on shared_b.identifier_key = pairs.identifier_key_b
+        where stretches = 1 and (is_included or not is_with_shared)
     )
 select *
 from final

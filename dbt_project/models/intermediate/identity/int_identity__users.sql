@@ -8,7 +8,8 @@ with
             min(id) as id,
             min(first_seen_at) as first_seen_at,
             max(last_seen_at) as last_seen_at,
-            min(first_arrived_on) as first_arrived_on
+            min(first_arrived_on) as first_arrived_on,
+            bool_or(is_current) as is_current
         from written
         where identifier_key is not null
         group by 1
@@ -24,24 +25,19 @@ with
         from identifiers
         left join components on components.node = identifiers.identifier_key
         group by 1
-    ),
-    named as (
-        select 'u' || substring({{ keyed_hash("root.id_type || ':' || root.id") }}, 1, 20) as user_id, users.*
-        from users
-        inner join identifiers as root on root.identifier_key = users.root_identifier_key
+        having bool_or(identifiers.is_current)
     ),
     final as (
         select
-            user_id,
-            row_number() over (
-                order by first_arrived_on nulls last, first_seen_at nulls last, user_id nulls last
-            ) as user_key,
-            root_identifier_key,
-            first_seen_at,
-            last_seen_at,
-            first_arrived_on,
-            identifier_count
-        from named
+            'u' || substring({{ keyed_hash("root.id_type || ':' || root.id") }}, 1, 20) as user_id,
+            row_number() over (order by users.root_identifier_key nulls last) as user_key,
+            users.root_identifier_key,
+            users.first_seen_at,
+            users.last_seen_at,
+            users.first_arrived_on,
+            users.identifier_count
+        from users
+        inner join identifiers as root on root.identifier_key = users.root_identifier_key
     )
 select *
 from final

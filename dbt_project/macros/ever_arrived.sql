@@ -1,0 +1,14 @@
+{#-
+    Every row of an input table that ever arrived by as_of, also of landing files that were replaced since.
+    `source("raw", table)` holds only what still counts.
+-#}
+{% macro ever_arrived(table) -%}
+    {#- For the lineage. -#}
+    {%- do source("raw", table) -%} {{ return(adapter.dispatch("ever_arrived")(table)) }}
+{%- endmacro %}
+
+{% macro default__ever_arrived(table) -%} {{ source("raw", table) }} {%- endmacro %}
+
+{% macro duckdb__ever_arrived(table) -%}
+    read_parquet(getvariable('ever_arrived')['{{ table }}'], union_by_name = true)
+{%- endmacro %}

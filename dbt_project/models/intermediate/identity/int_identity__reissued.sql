@@ -1,0 +1,49 @@
+{#- The large tables, whose rows seldom have a second version: table, columns, moment. -#}
+{%- set tables = [
+    ("events", ["id_type", "id", "event_name", "properties"], "occurred_at"),
+    ("orders", ["id_type", "id", "device_id"], "ordered_at"),
+    ("touches", ["id_type", "id"], "occurred_at"),
+] -%}
+{%- set staged_keys = {"events": ["event_id"], "orders": ["order_id"], "touches": ["touch_id", "status"]} -%}
+with
+    {% for table, columns, seen_at in tables %}
+        {{ table }}_keys as (
+            select {{ row_hash(staged_keys[table]) }} as key_hash
+            from {{ ref("stg_raw__" ~ table) }}
+            where _first_arrived_on < _arrived_on
+            union
+            select {{ row_hash(record_key(table)) }} as key_hash
+            from {{ ever_arrived(table) }} as raw
+            inner join {{ replaced_files(table) }} as replaced on replaced.taken_in_at = raw._taken_in_at
+        ),
+        {{ table }} as (
+            {{
+                record_versions(
+                    table,
+                    columns + [seen_at, "_taken_in_at"] + staged_keys[table] + ["_file_id", "_record"],
+                    among=table ~ "_keys",
+                )
+            }}
+        ),
+    {% endfor %}
+    final as (
+        {% for table, columns, seen_at in tables %}
+            select
+                '{{ table }}' as table_name,
+                {{ row_hash(record_key(table)) }} as key_hash,
+                {% for column in ["id_type", "id", "event_name", "properties", "device_id"] %}
+                    {% if column in columns %} {{ column }},
+                    {% else %} cast(null as varchar) as {{ column }},
+                    {% endif %}
+                {% endfor %}
+                {{ seen_at }} as seen_at,
+                in_force_from,
+                in_force_until
+            from {{ table }}
+            {% if not loop.last %}
+                union all
+            {% endif %}
+        {% endfor %}
+    )
+select *
+from final

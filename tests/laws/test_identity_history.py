@@ -1,0 +1,168 @@
+"""Identity on any day is what plain Python finds when it lives through the days one by one."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.laws.identity_support import File, History, Identifier, Rules, Warehouse
+
+FIRST = dt.date(2026, 1, 5)
+DAYS = 7
+LIMITS = {
+    "member_id": (True, 2, 3, True),
+    "phone": (False, 1, 2, True),
+    "device_id": (False, 2, 2, True),
+    "lead_id": (False, 3, 5, False),
+    "buyer_id": (False, 2, 3, True),
+    "*": (False, 9, 9, True),
+}
+# Phones keep their form when they are normalised.
+NAMES = {
+    "member_id": [f"m{n}" for n in range(4)],
+    "phone": [f"1380000000{n}" for n in range(4)],
+    "device_id": [f"d{n}" for n in range(3)],
+    "buyer_id": [f"b{n}" for n in range(3)],
+}
+
+
+def _moments() -> st.SearchStrategy[dt.datetime]:
+    # Around the end of business days (16:00 UTC), some after the day they arrive on.
+    return st.builds(
+        lambda day, hour: dt.datetime.combine(FIRST, dt.time(hour)) + dt.timedelta(days=day),
+        st.integers(-2, DAYS - 2),
+        st.sampled_from([3, 15, 16]),
+    )
+
+
+def _identifiers() -> st.SearchStrategy[Identifier]:
+    known = [(kind, name) for kind, names in NAMES.items() for name in names]
+    return st.sampled_from([*known, ("phone", "00000"), ("phone", " ")])
+
+
+def _files() -> st.SearchStrategy[list[File]]:
+    member = st.fixed_dictionaries(
+        {
+            "member_id": st.sampled_from(NAMES["member_id"]),
+            "registered_at": _moments(),
+            "phone": st.sampled_from([None, "0", *NAMES["phone"]]),
+            "device_id": st.sampled_from([None, None, *NAMES["device_id"]]),
+        }
+    )
+    link = st.builds(
+        lambda a, b, at: {"id_type_a": a[0], "id_a": a[1], "id_type_b": b[0], "id_b": b[1], "linked_at": at},
+        _identifiers(),
+        _identifiers(),
+        _moments(),
+    )
+    event = st.builds(
+        lambda number, who, at: {
+            "event_id": number,
+            "id_type": who[0],
+            "id": who[1],
+            "event_name": "view",
+            "occurred_at": at,
+        },
+        st.sampled_from([None, "e1", "e2", "e3"]),
+        _identifiers(),
+        _moments(),
+    )
+    lead = st.builds(
+        lambda number, who, at: {"lead_id": number, "id_type": who[0], "id": who[1], "created_at": at},
+        st.sampled_from(["l1", "l2", "l3", "l4"]),
+        _identifiers(),
+        _moments(),
+    )
+    tables = {"members": member, "identity_links": link, "events": event, "leads": lead}
+
+    def file(table: str) -> st.SearchStrategy[File]:
+        return st.builds(
+            lambda day, rows, path: File(table, FIRST + dt.timedelta(days=day), tuple(rows), path),
+            st.integers(0, DAYS - 1),
+            st.lists(tables[table], max_size=4),
+            st.sampled_from([None, None, "snapshot.csv"]),
+        )
+
+    some = st.sampled_from(["members", "members", "identity_links", "identity_links", "events", "leads"])
+    return st.lists(some.flatmap(file), min_size=1, max_size=14).map(
+        lambda files: sorted(files, key=lambda file: file.day)
+    )
+
+
+def _rules() -> st.SearchStrategy[Rules]:
+    decision = st.tuples(st.sampled_from(["include", "exclude"]), _identifiers(), _identifiers())
+    return st.lists(decision, max_size=2).map(
+        lambda rows: Rules(
+            LIMITS, tuple(row for row in rows if row[1][1].strip("0 ") and row[2][1].strip("0 "))
+        )
+    )
+
+
+@settings(
+    max_examples=80,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    # Without shrinking: an example takes a third of a second.
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
+@given(_files(), _rules(), st.integers(0, DAYS - 1))
+def test_identity_equals_days_lived_one_by_one(files: list[File], rules: Rules, last: int) -> None:
+    as_of = FIRST + dt.timedelta(days=last)
+    history = History(files, rules)
+    for number in range(last + 1):
+        today = history.go_to(FIRST + dt.timedelta(days=number))
+    warehouse = Warehouse(files, rules, as_of)
+
+    # Identifiers are numbered in the order in which they became known, so numbers stay while days go on.
+    order = warehouse.identifiers()
+    assert order == history.order
+    roots = {
+        (kind, name): order[root - 1]
+        for kind, name, root in warehouse.rows(
+            "select id_type, id, root_identifier_key from int_identity__identifiers inner join int_identity__users "
+            "using (user_id)"
+        )
+    }
+    assert roots == {who: today.names[who] for who in today.current}
+
+    counting = warehouse.rows(
+        "select identifier_key_a, identifier_key_b, counts_from, counts_until from int_identity__links"
+    )
+    for day, found in history.days.items():
+        links = {
+            frozenset((order[a - 1], order[b - 1])) for a, b, begins, ends in counting if begins <= day < ends
+        }
+        assert links == found.links, day
+    refused = warehouse.rows(
+        "select identifier_key_a, identifier_key_b from int_identity__refused_links where refused_because = 'above_limit'"
+    )
+    assert {frozenset((order[a - 1], order[b - 1])) for a, b in refused} == today.stated - today.links
+
+    renames = warehouse.rows(
+        "select changed_on, old_key, new_key, kind, cause, identifier_key_a, identifier_key_b, identifiers "
+        "from int_identity__renames"
+    )
+    assert {
+        (day, order[old - 1], order[new - 1], kind) for day, old, new, kind, *_ in renames
+    } == history.renames
+    assert len(renames) == len(history.renames)
+    for day, old, new, kind, cause, a, b, identifiers in renames:
+        before, after = history.days[day - dt.timedelta(days=1)], history.days[day]
+        pair = frozenset((order[a - 1], order[b - 1]))
+        went = {
+            who
+            for who, name in before.names.items()
+            if name == order[old - 1] and after.names[who] == order[new - 1]
+        }
+        assert len(went) == identifiers
+        if kind == "merge":
+            # What was new on the day and joined the user may be what the link starts from.
+            assert pair & (went | (after.names.keys() - before.names.keys()))
+            assert pair in after.links - before.links
+            assert cause == ("limit_left" if pair in before.stated else "link_stated")
+        else:
+            assert pair & went
+            assert pair in before.links - after.links
+            assert cause == ("limit_passed" if pair in after.stated else "link_withdrawn")
