@@ -101,7 +101,7 @@ def _rules() -> st.SearchStrategy[Rules]:
 
 
 @settings(
-    max_examples=80,
+    max_examples=50,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     # Without shrinking: an example takes a third of a second.
