@@ -13,21 +13,7 @@ with
             {{ business_date("members.registered_at") }} as registered_date,
             members.registered_at,
             members.updated_at,
-            case
-                lower(trim(members.gender))
-                when 'female'
-                then 'female'
-                when 'f'
-                then 'female'
-                when '女'
-                then 'female'
-                when 'male'
-                then 'male'
-                when 'm'
-                then 'male'
-                when '男'
-                then 'male'
-            end as gender,
+            {{ gender_code("members.gender") }} as gender,
             case when members.birth_date <= {{ as_of() }} then members.birth_date end as birth_date,
             nullif(trim(members.age_band), '') as age_band,
             nullif(trim(members.income_band), '') as income_band,
