@@ -119,6 +119,30 @@ class HistoryConfig(_Group):
     days: int = Field(
         3, ge=1, le=400, description="Business days up to as_of that membership history holds without a gap"
     )
+    wide_days: int = Field(
+        7, ge=1, le=400, description="Business days up to as_of for which user_wide_daily is kept"
+    )
+    wide_month_ends: int = Field(
+        13, ge=0, le=240, description="Months before that of as_of whose last day user_wide_daily keeps"
+    )
+    late_rows: Literal["exclude", "include"] = Field(
+        "exclude",
+        description="Rows that happened by as_of and arrived later: exclude (what was known then) or include "
+        "(what is known now of that day)",
+    )
+
+    def known_until(self, as_of: dt.date) -> dt.date:
+        """The last day of arrival on which a file counts for `as_of`."""
+        return dt.date.max if self.late_rows == "include" else as_of
+
+    def kept_wide_days(self, as_of: dt.date) -> list[dt.date]:
+        """Days for which user_wide_daily is kept when `as_of` is its latest day; earliest first."""
+        days = {as_of - dt.timedelta(days=back) for back in range(self.wide_days)}
+        first = as_of.replace(day=1)
+        for _ in range(self.wide_month_ends):
+            days.add(first - dt.timedelta(days=1))
+            first = (first - dt.timedelta(days=1)).replace(day=1)
+        return sorted(days)
 
 
 class TimelineConfig(_Group):
@@ -193,9 +217,8 @@ class Settings(_Group):
         dumped = self.model_dump(mode="json")
         names: dict[str, Any] = {
             "business_timezone": self.business_timezone,
-            "history_days": self.history.days,
         }
-        for group in ("rfm", "lifecycle", "cycle", "best_time", "timeline"):
+        for group in ("rfm", "lifecycle", "cycle", "best_time", "history", "timeline"):
             names |= {f"{group}_{name}": value for name, value in dumped[group].items()}
         return names
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from orchestration.home import DBT_PROJECT_DIR, Home
 from orchestration.ingestion.contracts import TABLES_BY_NAME
 from orchestration.ingestion.registry import FileEntry, RawFile, Registry, raw_columns, storage_type
-from orchestration.settings import load_settings
+from orchestration.settings import Settings, load_settings
 from orchestration.warehouse.state_day import moving_to
 
 Row = Mapping[str, Any]
@@ -79,7 +80,14 @@ class WarehouseHome:
             self.build(as_of, *select, since=since)
         return since.isoformat() if since else None
 
-    def build(self, as_of: str, *select: str, since: dt.date | None = None) -> None:
+    def build(
+        self,
+        as_of: str,
+        *select: str,
+        since: dt.date | None = None,
+        settings: Settings | None = None,
+        tests: bool = True,
+    ) -> None:
         """Build models and run the data tests that read only them and what they need."""
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
         from dbt.cli.main import dbtRunner
@@ -94,9 +102,16 @@ class WarehouseHome:
             "--indirect-selection",
             "buildable",
         ]
+        if not tests:
+            choice += ["--exclude-resource-type", "test"]
+        known_until = ""
+        if settings is not None:
+            choice += ["--vars", json.dumps(settings.dbt_vars(), sort_keys=True)]
+            known_until = settings.history.known_until(dt.date.fromisoformat(as_of)).isoformat()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("JINGXI_HOME", str(self.home.path))
             patch.setenv("JINGXI_AS_OF", as_of)
+            patch.setenv("JINGXI_KNOWN_UNTIL", known_until)
             patch.setenv("JINGXI_SINCE", since.isoformat() if since else "")
             outcome = dbtRunner().invoke(["build", "--quiet", *map(str, folders), *choice])
             # dbt keeps the file open in this process, and other settings could not open it.

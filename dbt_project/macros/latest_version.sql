@@ -4,9 +4,14 @@
     `optional_key`: rows without the (first) key column stand for themselves.
     `few_repeat`: the table is large and few keys occur twice; only rows whose key's hash repeats are ranked,
     which replaces a sort of the whole table by one hash-aggregate of integers.
+    `late`: condition that the row's own day lies on or before as_of. With the setting history.late_rows = include such
+    rows count although they arrived later, and so do rows without a day of their own.
 -#}
-{% macro latest_version(relation, key, optional_key=false, few_repeat=false) -%}
+{% macro latest_version(relation, key, optional_key=false, few_repeat=false, late="true") -%}
     {%- set known = "_arrived_on <= " ~ as_of() -%}
+    {%- if var("history_late_rows") == "include" -%}
+        {%- set known = "(" ~ known ~ " or coalesce(" ~ late ~ ", true))" -%}
+    {%- endif -%}
     {%- set same_key = "partition by " ~ key | join(", ") -%}
     {%- set version_number -%}
         row_number() over (

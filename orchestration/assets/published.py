@@ -12,7 +12,7 @@ from orchestration.errors import PublishError
 from orchestration.publishing.audience_files import AudienceExport, write_audience_files
 from orchestration.publishing.publish import publish, published_as
 from orchestration.resources.workspace import Workspace
-from orchestration.warehouse.project import by_date_marts, input_hash, is_built, published_models
+from orchestration.warehouse.project import by_date_marts, input_hash, is_built, kept_days, published_models
 
 PUBLISHED_KEY = dg.AssetKey("published")
 
@@ -54,6 +54,7 @@ def published_asset(
             input_hash=wanted,
             by_date=by_date_marts(models),
             declared=published_models(models),
+            kept=kept_days(models, settings, as_of),
         )
         return dg.MaterializeResult(
             metadata={

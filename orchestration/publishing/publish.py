@@ -128,6 +128,7 @@ def publish(
     now: dt.datetime | None = None,
     keep_versions: int | None = None,
     declared: Mapping[str, Collection[str]] | None = None,
+    kept: Mapping[str, Collection[dt.date]] | None = None,
     force: bool = False,
 ) -> PublishResult:
     """Publish the warehouse as built for `as_of`.
@@ -138,12 +139,13 @@ def publish(
     missing one is an error. `now` is aware.
 
     By-date marts keep every day ever published: days that the warehouse no longer holds come from the published
-    version. The rows of `as_of` always come from the warehouse, rows after the published day are left out.
+    version. The rows of `as_of` always come from the warehouse, rows after the published day are left out. A mart in
+    `kept` holds these days only once a later day is published; filling in an earlier day drops none.
 
     One writer at a time (the caller holds the lock of the home), and no open handle on the warehouse in this
     process. Raises PublishError; the published version is then the old one.
     """
-    publisher = _Publisher(home, settings, as_of, input_hash, dict(by_date), declared)
+    publisher = _Publisher(home, settings, as_of, input_hash, dict(by_date), declared, kept or {})
     try:
         return publisher.run(
             now or dt.datetime.now(dt.UTC), keep_versions or settings.publish.keep_versions, force=force
@@ -171,6 +173,7 @@ class _Publisher:
         input_hash: str,
         by_date: dict[str, str],
         declared: Mapping[str, Collection[str]] | None,
+        kept: Mapping[str, Collection[dt.date]],
     ) -> None:
         self.home = home
         self.settings = settings
@@ -178,6 +181,7 @@ class _Publisher:
         self.input_hash = input_hash
         self.by_date = by_date
         self.declared = declared
+        self.kept = kept
         self.build = home.published / BUILD_FOLDER
         self.parquet = home.published / "parquet"
         self.doing = ""
@@ -392,6 +396,13 @@ class _Publisher:
 
     def _rows(self, table: Table) -> str:
         """SQL of the rows that a table publishes."""
+        rows = self._all_rows(table)
+        if self.is_backfill or table.place.database != _WAREHOUSE or table.name not in self.kept:
+            return rows
+        days = ", ".join(map(database.date, sorted(self.kept[table.name])))
+        return f"select * from ({rows}) as rows where {name(self.by_date[table.name])} in ({days})"
+
+    def _all_rows(self, table: Table) -> str:
         columns = database.names(table.column_names)
         day_column = self.by_date.get(table.name) if table.place.database == _WAREHOUSE else None
         if day_column is None or table.place.schema != MARTS_SCHEMA:

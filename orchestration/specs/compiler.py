@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestration.home import DBT_PROJECT_DIR
+from orchestration.specs import wide_daily
+from orchestration.specs.catalog import KEY
 from orchestration.specs.kinds import Project
 from orchestration.specs.loader import KINDS, load_project
 from orchestration.specs.schema import schemas
@@ -23,6 +25,8 @@ def compile_specs(project: Project) -> dict[str, str]:
             if path in files:
                 raise AssertionError(f"two kinds of spec generate {path}")
             files[path] = text
+    if KEY in project.columns:  # a project in tests may have a wide table of its own
+        files[wide_daily.FILE] = wide_daily.wide_daily_yaml(project.columns)
     return files | schemas(KINDS)
 
 

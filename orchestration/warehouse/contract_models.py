@@ -71,6 +71,8 @@ def staging_sql(table: Table) -> str:
         arguments.append("optional_key=true")
     if table.name in LARGE_TABLES:
         arguments.append("few_repeat=true")
+    if table.dated_by:
+        arguments.append(f"late={_on_time(table, table.dated_by)}")
     call = f"{{{{ latest_version({', '.join(arguments)}) }}}}"
     if len(f"    latest as ({call}),") <= 110:
         latest = f"    latest as ({call}),"
@@ -86,6 +88,8 @@ def staging_sql(table: Table) -> str:
     casts = []
     for column in staging_columns(table):
         name = "_known_since" if is_heavy and column is FIRST_ARRIVED_ON else column.name
+        if column.name.endswith("arrived_on"):
+            name = f'{{{{ counts_from("{name}") }}}}'
         value = f"cast({name} as {sql_type(column).replace(',', ', ')})"
         if has_optional_key(table) and column.name == table.key[0]:
             value = f"coalesce({value}, _file_id || '-' || cast(_record as varchar))"
@@ -99,6 +103,14 @@ def staging_sql(table: Table) -> str:
         f"{{#- Written by `{COMMAND}`; change contracts.py instead. -#}}\n"
         f"{config}with\n{latest}\n{final}\nselect *\nfrom final\n"
     )
+
+
+def _on_time(table: Table, column: str) -> str:
+    """Jinja of the condition that the row's own day lies on or before as_of."""
+    dated = table.column(column)
+    if dated is not None and dated.type is Type.DATE:
+        return f'"{column} <= " ~ as_of()'
+    return f'happened("{column}")'
 
 
 def sources_document() -> dict[str, Any]:

@@ -23,6 +23,7 @@ from orchestration.warehouse.dbt_process import RUN_VARIABLE
 from orchestration.warehouse.session import (
     AS_OF_VARIABLE,
     INPUT_HASH_VARIABLE,
+    KNOWN_UNTIL_VARIABLE,
     SINCE_VARIABLE,
     THREADS_VARIABLE,
 )
@@ -70,6 +71,7 @@ def dbt_environment(
         AS_OF_VARIABLE: as_of.isoformat(),
         INPUT_HASH_VARIABLE: input_hash,
         SINCE_VARIABLE: since.isoformat() if since else "",
+        KNOWN_UNTIL_VARIABLE: settings.history.known_until(as_of).isoformat(),
         "JINGXI_MEMORY_LIMIT": settings.engine.memory_limit,
         RUN_VARIABLE: str(os.getpid()),
         "DBT_PROJECT_DIR": str(DBT_PROJECT_DIR),
@@ -100,7 +102,7 @@ def input_hash(home: Home, settings: Settings, as_of: dt.date) -> str:
     key = hashlib.sha256(b"jingxi-key" + home.secret_key()).hexdigest()
     parts = (
         as_of.isoformat(),
-        Registry(home).input_hash(as_of),
+        Registry(home).input_hash(settings.history.known_until(as_of)),
         settings.fingerprint(),
         project_fingerprint(),
         key,
@@ -169,6 +171,15 @@ def by_date_marts(manifest: Mapping[str, Any]) -> dict[str, str]:
         node["name"]: node["config"]["meta"]["by_date"]
         for node in manifest["nodes"].values()
         if node["resource_type"] == "model" and "by_date" in node["config"].get("meta", {})
+    }
+
+
+def kept_days(manifest: Mapping[str, Any], settings: Settings, as_of: dt.date) -> dict[str, list[dt.date]]:
+    """Days that by-date marts hold when `as_of` is the latest; marts that are not named keep every day."""
+    return {
+        node["name"]: settings.history.kept_wide_days(as_of)
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model" and node["config"].get("meta", {}).get("kept_days") == "wide"
     }
 
 

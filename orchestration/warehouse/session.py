@@ -19,6 +19,7 @@ from orchestration.ingestion.registry import Registry, empty_file
 
 AS_OF_VARIABLE = "JINGXI_AS_OF"
 INPUT_HASH_VARIABLE = "JINGXI_INPUT_HASH"
+KNOWN_UNTIL_VARIABLE = "JINGXI_KNOWN_UNTIL"  # last day of arrival on which a file counts; empty = as_of
 SINCE_VARIABLE = "JINGXI_SINCE"
 THREADS_VARIABLE = "JINGXI_THREADS"
 _SESSION = "jingxi_session"
@@ -45,7 +46,7 @@ def session_values(home: Home, as_of: dt.date, input_hash: str, since: dt.date |
 
 
 def raw_files(home: Home, as_of: dt.date, since: dt.date | None = None) -> dict[str, list[str]]:
-    """The raw files of every input table that count on `as_of` (and not yet on `since`), an empty typed one first."""
+    """The raw files of every input table that have arrived by `as_of` (and not yet by `since`), an empty typed one first."""
     visible = Registry(home).visible_files(as_of)
     before = Registry(home).visible_files(since) if since else {}
     files = {}
@@ -91,9 +92,10 @@ class Plugin(BasePlugin):
         values = session_values(home, day, os.environ.get(INPUT_HASH_VARIABLE, ""), since)
         registry = Registry(home)
         conn.execute(f"attach ':memory:' as {_SESSION}")
+        known_until = dt.date.fromisoformat(os.environ.get(KNOWN_UNTIL_VARIABLE) or as_of)
         for variable, files in (
-            ("raw", raw_files(home, day)),
-            ("arrived", raw_files(home, day, since)),
+            ("raw", raw_files(home, known_until)),
+            ("arrived", raw_files(home, known_until, since)),
             ("ever_arrived", ever_arrived_files(home, day)),
         ):
             conn.execute(f"create table {_SESSION}.{variable} (name varchar, files varchar[])")

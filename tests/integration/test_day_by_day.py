@@ -19,7 +19,7 @@ from tests.command import ask, jingxi, marts
 pytestmark = pytest.mark.shared
 
 LAST = "2011-12-10"
-BY_DATE = {"rfm_daily", "audience_history", "history_days"}
+BY_DATE = {"rfm_daily", "audience_history", "history_days", "user_wide_daily"}
 OF_THE_DAY = "select * from {} where as_of_date = date '{}' order by all"
 # One day of history: what is compared is the day that was built, not the days filled in before it.
 SETTINGS = ("--set", "history.days=1")

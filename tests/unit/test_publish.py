@@ -304,6 +304,17 @@ def test_published_days_survive_a_warehouse_built_anew(home: Home) -> None:
     assert daily(home) == {D1: "d1", D2: "d2 anew", D3: "d3"}
 
 
+def test_a_mart_that_keeps_some_days_drops_the_others_with_the_next_later_day(home: Home) -> None:
+    build(home, days={D1: "d1", D2: "d2"})
+    put(home, D2, kept={"rfm_daily": [D1, D2]})
+    build(home, days={D3: "d3"})
+    put(home, D3, "h3", kept={"rfm_daily": [D1, D3]})
+    assert daily(home) == {D1: "d1", D3: "d3"}
+    build(home, days={D2: "d2 again"})
+    put(home, D2, "h2", kept={"rfm_daily": [D2]})
+    assert daily(home) == {D1: "d1", D2: "d2 again", D3: "d3"}
+
+
 def test_rows_after_the_published_day_stay_out(home: Home) -> None:
     build(home, days={D1: "d1", D3: "from a run that was not published"})
     put(home, D2)

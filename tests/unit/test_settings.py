@@ -97,5 +97,24 @@ def test_every_setting_of_the_models_reaches_dbt() -> None:
     variables = Settings().dbt_vars()
     for name in setting_names():
         group, _, leaf = name.partition(".")
-        if group in ("rfm", "lifecycle", "cycle", "best_time"):
+        if group in ("rfm", "lifecycle", "cycle", "best_time", "history"):
             assert f"{group}_{leaf}" in variables
+
+
+def test_the_wide_table_is_kept_for_days_and_month_ends() -> None:
+    kept = Settings.model_validate({"history": {"wide_days": 3, "wide_month_ends": 2}}).history.kept_wide_days
+    days = [f"2026-{day}" for day in ("01-31", "02-28", "03-01", "03-02", "03-03")]
+    assert [day.isoformat() for day in kept(dt.date(2026, 3, 3))] == days
+    days = [f"2026-{day}" for day in ("01-31", "02-27", "02-28", "03-01")]
+    assert [day.isoformat() for day in kept(dt.date(2026, 3, 1))] == days
+    none = Settings.model_validate({"history": {"wide_days": 1, "wide_month_ends": 0}}).history
+    assert none.kept_wide_days(dt.date(2026, 3, 1)) == [dt.date(2026, 3, 1)]
+
+
+def test_late_rows_are_a_matter_of_arrival() -> None:
+    day = dt.date(2026, 3, 1)
+    usual = Settings()
+    include = Settings.model_validate({"history": {"late_rows": "include"}})
+    assert usual.history.known_until(day) == day
+    assert include.history.known_until(day) == dt.date.max
+    assert usual.fingerprint() != include.fingerprint()

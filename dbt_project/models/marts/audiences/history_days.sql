@@ -12,6 +12,7 @@
 -- Built after the tables whose days it counts:
 -- depends_on: {{ ref('audience_history') }}
 -- depends_on: {{ ref('rfm_daily') }}
+-- depends_on: {{ ref('user_wide_daily') }}
 with
 
     final as (

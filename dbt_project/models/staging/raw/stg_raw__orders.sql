@@ -1,6 +1,15 @@
 {#- Written by `jingxi compile`; change contracts.py instead. -#}
 with
-    latest as ({{ latest_version(source("raw", "orders"), key=["order_id"], few_repeat=true) }}),
+    latest as (
+        {{
+            latest_version(
+                source("raw", "orders"),
+                key=["order_id"],
+                few_repeat=true,
+                late=happened("ordered_at"),
+            )
+        }}
+    ),
     final as (
         select
             cast(order_id as varchar) as order_id,
@@ -21,9 +30,9 @@ with
             cast(properties as varchar) as properties,
             cast(_file_id as varchar) as _file_id,
             cast(_record as bigint) as _record,
-            cast(_arrived_on as date) as _arrived_on,
+            cast({{ counts_from("_arrived_on") }} as date) as _arrived_on,
             cast(_taken_in_at as timestamp) as _taken_in_at,
-            cast(_first_arrived_on as date) as _first_arrived_on
+            cast({{ counts_from("_first_arrived_on") }} as date) as _first_arrived_on
         from latest
     )
 select *

@@ -15,9 +15,9 @@ with
             cast(properties as varchar) as properties,
             cast(_file_id as varchar) as _file_id,
             cast(_record as bigint) as _record,
-            cast(_arrived_on as date) as _arrived_on,
+            cast({{ counts_from("_arrived_on") }} as date) as _arrived_on,
             cast(_taken_in_at as timestamp) as _taken_in_at,
-            cast(_first_arrived_on as date) as _first_arrived_on
+            cast({{ counts_from("_first_arrived_on") }} as date) as _first_arrived_on
         from latest
     )
 select *
