@@ -18,4 +18,3 @@ with final as (select * from {{ ref("user_wide") }})
 
 select *
 from final
-order by user_id
