@@ -20,6 +20,7 @@ with
             user_wide.order_days_count,
             user_wide.orders_count,
             user_wide.orders_count_365d,
+            user_wide.replenishment_due_count,
             user_wide.rfm_cell,
             evaluated.tag__birthday_soon,
             evaluated.tag__contact_lost,
@@ -115,6 +116,14 @@ with
 
     audience__new_contacts as (select user_id, suppressed_by, suppressed_by is null as is_member from audience__new_contacts__met),
 
+    audience__replenishment__met as (
+        select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__unsubscribed then 'unsubscribed' when users.days_since_order <= 3 then 'ordered_lately' when users.user_id in (select user_id from audience__coupon_reminder where is_member) then 'gets_coupon_reminder' end as suppressed_by
+        from users
+        where users.replenishment_due_count >= 1
+    ),
+
+    audience__replenishment as (select user_id, suppressed_by, suppressed_by is null as is_member from audience__replenishment__met),
+
     candidates as (
         select 'birthday_week' as audience, user_id, suppressed_by, is_member from audience__birthday_week
         union all
@@ -131,6 +140,8 @@ with
         select 'lookalike_seed' as audience, user_id, suppressed_by, is_member from audience__lookalike_seed
         union all
         select 'new_contacts' as audience, user_id, suppressed_by, is_member from audience__new_contacts
+        union all
+        select 'replenishment' as audience, user_id, suppressed_by, is_member from audience__replenishment
     ),
 
     final as (
