@@ -12,11 +12,11 @@ from orchestration.assets.landing import landing_assets
 from orchestration.assets.published import audience_file_assets, published_asset
 from orchestration.assets.warehouse import warehouse_assets
 from orchestration.home import DBT_PROJECT_DIR, Home
-from orchestration.jobs import main_job
+from orchestration.jobs import main_job, state_check_job
 from orchestration.partitions import business_days
 from orchestration.publishing.exports import declared_exports
 from orchestration.resources.workspace import WarehouseDbt, Workspace
-from orchestration.schedules import main_daily_schedule
+from orchestration.schedules import main_daily_schedule, state_check_schedule
 from orchestration.settings import load_settings
 from orchestration.warehouse.project import dbt_executable, ensure_manifest, published_models
 
@@ -35,6 +35,7 @@ def build_definitions(
     models = published_models(json.loads(manifest.read_text()))
     partitions = business_days(settings)
     job = main_job(partitions)
+    state_check = state_check_job()
     return dg.Definitions(
         assets=[
             *landing_assets(partitions),
@@ -42,8 +43,8 @@ def build_definitions(
             published_asset(manifest, models["marts"] + models["private"], partitions),
             audience_file_assets(declared_exports(), partitions),
         ],
-        jobs=[job],
-        schedules=[main_daily_schedule(job, home, settings)],
+        jobs=[job, state_check],
+        schedules=[main_daily_schedule(job, home, settings), state_check_schedule(state_check, settings)],
         resources={
             "workspace": Workspace(
                 home_path=str(home.path),

@@ -27,6 +27,18 @@ def days_to_run(published: dt.date | None, yesterday: dt.date) -> list[dt.date]:
     return [first + dt.timedelta(days=back) for back in range((yesterday - first).days + 1)]
 
 
+def state_check_schedule(job: dg.JobDefinition, settings: Settings) -> dg.ScheduleDefinition:
+    """Each Sunday, an hour after the daily run would start."""
+    return dg.ScheduleDefinition(
+        name="state_check_schedule",
+        job=job,
+        cron_schedule=f"{settings.schedule.minute} {(settings.schedule.hour + 1) % 24} * * 0",
+        execution_timezone=settings.business_timezone,
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Compares the running state with a rebuild once a week.",
+    )
+
+
 def main_daily_schedule(
     job: UnresolvedAssetJobDefinition, home: Home, settings: Settings
 ) -> dg.ScheduleDefinition:

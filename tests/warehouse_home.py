@@ -73,11 +73,11 @@ class WarehouseHome:
         )
         Registry(self.home).commit([entry], {})
 
-    def advance(self, as_of: str, *select: str) -> str | None:
+    def advance(self, as_of: str, *select: str, tests: bool = True) -> str | None:
         """Build models as a run does: from the day the warehouse holds where that is allowed; returns that day."""
         settings, _ = load_settings(self.home)
         with moving_to(self.home, settings, dt.date.fromisoformat(as_of)) as since:
-            self.build(as_of, *select, since=since)
+            self.build(as_of, *select, since=since, tests=tests)
         return since.isoformat() if since else None
 
     def build(

@@ -130,6 +130,36 @@ def run(
         summary.show(console)
 
 
+@app.command("check-state")
+def check_state(
+    home: HomeOption = DEFAULT_HOME,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait while another run writes.")] = True,
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Rebuild the wide table from the raw files beside the running state; any difference is status 1."""
+    from orchestration.lock import RunLock
+    from orchestration.warehouse.state_check import check_state as compare_with_rebuild
+
+    place = _home(home)
+    loaded, _ = load_settings(place, settings_file=settings, overrides=tuple(set_ or ()))
+    with RunLock(place).hold(
+        "jingxi check-state",
+        wait=wait,
+        on_wait=lambda holder: warnings.print(f"Waiting for {holder}.", markup=False),
+    ):
+        outcome = compare_with_rebuild(place, loaded)
+    if as_json:
+        _print_json({**dataclasses.asdict(outcome), "is_equal": outcome.is_equal})
+    elif outcome.is_equal:
+        console.print(str(outcome), highlight=False, markup=False, soft_wrap=True)
+    else:
+        raise JingxiError(str(outcome))
+    if not outcome.is_equal:
+        raise typer.Exit(1)
+
+
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder to write landing files to.")],

@@ -24,8 +24,8 @@ def _mark(home: Home) -> Path:
     return home.warehouse.with_name("state_day.json")
 
 
-def forward_from(home: Home, settings: Settings, as_of: dt.date) -> dt.date | None:
-    """The day from which a build of `as_of` may go on, or None when everything must be built anew."""
+def held_day(home: Home, settings: Settings) -> dt.date | None:
+    """The day that the warehouse holds in full, as it would be computed now; None when there is none."""
     mark = _mark(home)
     # With late rows included a row may count that arrived days ago: what a day adds is not what arrived on it.
     if settings.history.late_rows == "include" or not (mark.exists() and home.warehouse.exists()):
@@ -35,7 +35,13 @@ def forward_from(home: Home, settings: Settings, as_of: dt.date) -> dt.date | No
         since = dt.date.fromisoformat(day)
     except (ValueError, TypeError):
         return None
-    if since > as_of or input_hash(home, settings, since) != built_from:
+    return since if input_hash(home, settings, since) == built_from else None
+
+
+def forward_from(home: Home, settings: Settings, as_of: dt.date) -> dt.date | None:
+    """The day from which a build of `as_of` may go on, or None when everything must be built anew."""
+    since = held_day(home, settings)
+    if since is None or since > as_of:
         return None
     # Rows of a heavy table that no longer count would have to be found and taken back: built anew instead.
     if Registry(home).withdrawn_tables(since, as_of) & HEAVY_TABLES:

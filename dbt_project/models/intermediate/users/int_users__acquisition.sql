@@ -14,7 +14,9 @@ with
 
     referrals as (select * from {{ ref("stg_raw__referrals") }}),
 
-    activity as (select * from {{ ref("int_activity") }}),
+    tallies as (select * from {{ ref("int_users__tallies") }}),
+
+    owners as (select actor_key, user_id from {{ ref("int_activity__owners") }} where user_id is not null),
 
     passive_activities as (select * from {{ ref("passive_activities") }}),
 
@@ -111,15 +113,16 @@ with
 
     -- Users whom only their behaviour shows: the channel they were first seen in.
     seen_channels as (
-        select activity.user_id, activity.channel, min(activity.occurred_at) as seen_at
-        from activity
-        left join first_entries on activity.user_id = first_entries.user_id
-        left join passive_activities on activity.activity = passive_activities.activity
+        select owners.user_id, tallies.channel, min(tallies.first_at) as seen_at
+        from tallies
+        inner join owners on tallies.actor_key = owners.actor_key
+        left join first_entries on owners.user_id = first_entries.user_id
+        left join passive_activities on tallies.activity = passive_activities.activity
         where
-            activity.channel is not null
+            tallies.channel is not null
             and first_entries.user_id is null
             and passive_activities.activity is null
-        group by activity.user_id, activity.channel
+        group by owners.user_id, tallies.channel
     ),
 
     ranked_channels as (

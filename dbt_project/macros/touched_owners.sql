@@ -1,0 +1,18 @@
+{#-
+    The users whose activity stream has changed since `forward_from()`: owners of the actors in the CTE `actors`, and
+    both sides of every identifier that went from one user to another. Reads the CTE `owners`.
+-#}
+{% macro touched_owners(actors) -%}
+    select owners.owner_key
+    from owners
+    inner join {{ actors }} on owners.actor_key = {{ actors }}.actor_key
+    where owners.owner_key is not null
+    union
+    select owner_key
+    from owners
+    where owner_key is distinct from previous_owner_key and owner_key is not null
+    union
+    select previous_owner_key as owner_key
+    from owners
+    where owner_key is distinct from previous_owner_key and previous_owner_key is not null
+{%- endmacro %}
