@@ -1,0 +1,264 @@
+"""Benchmark: the wide table, built whole and taken one day further, against a bare aggregate, in one run.
+
+    python -m tests.benchmarks.wide [--users 200000] [--days 400] [--short 100] [--folder DIR] [--results FILE]
+
+A brand is simulated and taken in. The yardstick is a hash-aggregate of the brand's events by an integer user, by DuckDB alone,
+from a Parquet file. Then the wide table with all it needs is built for the day before the last one and taken to the last day, and the same
+`--short` days after the beginning. For every model wall-clock and processor seconds are taken as dbt starts and ends it;
+what dbt itself needs is measured on a brand of a few users, and left out.
+Two sums are told: the behaviour chain (events and messages up to their columns of the wide table), which goes forward, and everything
+that the wide table needs. Goals, as multiples of the yardstick: whole 22 (wall); a day 2 (processor), 3 (wall); a day after all days 1.15
+of a day after the short history (processor); 3 GB of memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orchestration.home import Home
+from orchestration.ingestion.intake import take_in
+from orchestration.ingestion.simulator.run import DEFAULT_END, simulate
+from orchestration.settings import Settings, load_settings
+from orchestration.warehouse.project import dbt_args, dbt_environment, input_hash
+from orchestration.warehouse.state_day import moving_to
+
+CHAIN = (
+    "stg_raw__events",
+    "stg_raw__touches",
+    "int_activity__tracked",
+    "int_activity__owners",
+    "int_users__tallies",
+    "int_users__counts",
+    "int_users__habits",
+    "int_users__touches",
+    "int_users__behaviour",
+    "int_users__response",
+)
+GOALS = {"full, wall": 22.0, "day, wall": 3.0, "day, processor": 2.0, "growth": 1.15, "memory, MB": 3072.0}
+_OVERRIDES = ("engine.memory_limit=2GB", "history.days=1")
+_FEW_USERS, _FEW_DAYS = 40, 30
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Wall-clock and processor seconds."""
+
+    wall: float
+    processor: float
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.wall + other.wall, self.processor + other.processor)
+
+    def less(self, other: Cost) -> Cost:
+        """What is left without the other; never below zero."""
+        return Cost(max(0.0, self.wall - other.wall), max(0.0, self.processor - other.processor))
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build: the cost of each model, and the most memory the process ever held, in MB."""
+
+    models: dict[str, Cost]
+    since: str | None
+    memory: float
+
+    def of(self, names: tuple[str, ...] | None, overhead: Mapping[str, Cost]) -> Cost:
+        """The sum over some models (or all) without what dbt itself needs for each."""
+        none = Cost(0, 0)
+        chosen = {name: cost for name, cost in self.models.items() if names is None or name in names}
+        return sum((cost.less(overhead.get(name, none)) for name, cost in chosen.items()), none)
+
+
+def main() -> None:
+    """Run the benchmark, each build in a process of its own."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--users", type=int, default=200_000)
+    parser.add_argument("--days", type=int, default=400)
+    parser.add_argument("--short", type=int, default=100)
+    parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
+    parser.add_argument("--results", type=Path, help="also write the figures there, as JSON")
+    parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.step:
+        _step(Path(arguments.step[0]), dt.date.fromisoformat(arguments.step[1]))
+        return
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        results = measure(Path(name), arguments.users, arguments.days, arguments.short)
+    show(results)
+    if arguments.results:
+        arguments.results.write_text(json.dumps(results, indent=2))
+
+
+def measure(folder: Path, users: int, days: int, short: int) -> dict[str, Any]:
+    """All figures. `short` must be below `days` and above the longest window (90 days)."""
+    started = time.perf_counter()
+    small = _brand(folder / "small", _FEW_USERS, _FEW_DAYS)
+    home = _brand(folder / "home", users, days)
+    prepared = time.perf_counter() - started
+    small_full = _build(small, DEFAULT_END - dt.timedelta(days=1))
+    small_day = _build(small, DEFAULT_END)
+    short_end = DEFAULT_END - dt.timedelta(days=days - short)
+    builds = {}
+    for label, last in (("short", short_end), ("long", DEFAULT_END)):
+        builds[label, "full"] = _build(home, last - dt.timedelta(days=1))
+        builds[label, "day"] = _build(home, last)
+    events, yardstick = _yardstick(home, folder / "events.parquet")
+    overhead = {"full": small_full.models, "day": small_day.models}
+    figures: dict[str, Any] = {
+        "users": users,
+        "days": days,
+        "events": events,
+        "prepared_seconds": round(prepared, 1),
+        "yardstick": vars(yardstick),
+        "memory_mb": max(build.memory for build in builds.values()),
+        "went_on_from": {label: build.since for (label, kind), build in builds.items() if kind == "day"},
+    }
+    for name, models in (("chain", CHAIN), ("everything", None)):
+        figures[name] = {
+            f"{label}_{kind}": {
+                **vars(build.of(models, overhead[kind])),
+                "with_dbt": vars(build.of(models, {})),
+            }
+            for (label, kind), build in builds.items()
+        }
+    figures["models"] = {
+        f"{label}_{kind}": {
+            model: vars(cost.less(overhead[kind].get(model, Cost(0, 0))))
+            for model, cost in build.models.items()
+        }
+        for (label, kind), build in builds.items()
+    }
+    return figures
+
+
+def show(results: Mapping[str, Any]) -> None:
+    """The figures as a table, in seconds and as multiples of the yardstick."""
+    yardstick = results["yardstick"]
+    out = sys.stdout.write
+    out(f"{results['users']:,} users, {results['events']:,} events, {results['days']} days\n")
+    out(f"{'':34s}{'wall s':>9s}{'x':>8s}{'cpu s':>9s}{'x':>8s}\n")
+
+    def line(label: str, cost: Mapping[str, float]) -> None:
+        out(
+            f"{label:34s}{cost['wall']:9.2f}{cost['wall'] / yardstick['wall']:8.2f}"
+            f"{cost['processor']:9.2f}{cost['processor'] / yardstick['processor']:8.2f}\n"
+        )
+
+    line("aggregate by integer user", yardstick)
+    for name in ("chain", "everything"):
+        for step, label in (
+            ("long_full", "whole"),
+            ("long_day", "one day"),
+            ("short_day", "one day, short history"),
+        ):
+            line(f"{name}: {label}", results[name][step])
+        growth = results[name]["long_day"]["processor"] / max(results[name]["short_day"]["processor"], 1e-9)
+        out(f"{name}: a day after all days is {growth:.2f} x a day after the short history (processor)\n")
+    out(f"most memory: {results['memory_mb']:,.0f} MB\n")
+    out("goals: " + ", ".join(f"{name} {goal:g}" for name, goal in GOALS.items()) + "\n")
+
+
+def _brand(folder: Path, users: int, days: int) -> Home:
+    """A home that has taken in a simulated brand."""
+    simulate(folder / "landing", users=users, days=days)
+    home = Home(folder / "home")
+    home.create()
+    now = dt.datetime.now(dt.UTC)
+    take_in(home, _settings(home), folder / "landing", now=now, business_day=DEFAULT_END)
+    return home
+
+
+def _settings(home: Home) -> Settings:
+    return load_settings(home, overrides=_OVERRIDES)[0]
+
+
+def _yardstick(home: Home, file: Path) -> tuple[int, Cost]:
+    """Events, and the cost of the best of three aggregates of them by an integer user."""
+    with duckdb.connect(str(home.warehouse), read_only=True) as connection:
+        connection.execute("set memory_limit = '2GB'")
+        connection.execute(
+            f"""
+            copy (
+                select cast(users.user_key as integer) as user_key, events.occurred_at
+                from intermediate.int_activity__tracked as events
+                inner join intermediate.int_activity__owners as owners on owners.actor_key = events.actor_key
+                inner join intermediate.int_identity__users as users on users.user_id = owners.user_id
+                where events.removed_on is null
+            ) to '{file}' (format parquet)
+            """
+        )
+    costs = []
+    with duckdb.connect() as connection:
+        for _ in range(3):
+            before = _now()
+            connection.execute(
+                f"create or replace table aggregate as select user_key, count(*) as n, min(occurred_at) as first_at, "
+                f"max(occurred_at) as last_at from '{file}' group by user_key"
+            )
+            costs.append(_now().less(before))
+        (row,) = connection.execute("select cast(sum(n) as bigint) from aggregate").fetchall()
+    return int(row[0]), min(costs, key=lambda cost: cost.processor)
+
+
+def _now() -> Cost:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return Cost(time.perf_counter(), used.ru_utime + used.ru_stime)
+
+
+def _build(home: Home, as_of: dt.date) -> Build:
+    output = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.wide", "--step", str(home.path), as_of.isoformat()],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    figures = json.loads(output.splitlines()[-1])
+    models = {name: Cost(*cost) for name, cost in figures["models"].items()}
+    return Build(models, figures["since"], figures["memory"])
+
+
+def _step(path: Path, as_of: dt.date) -> None:
+    """One build in this process, from the day that the warehouse holds; prints what each model cost."""
+    from dbt.cli.main import dbtRunner
+    from dbt_common.events.base_types import EventMsg
+
+    home = Home(path)
+    settings = _settings(home)
+    begun: dict[str, Cost] = {}
+    costs: dict[str, tuple[float, float]] = {}
+
+    def on_event(event: EventMsg) -> None:
+        if event.info.name == "NodeStart":
+            begun[event.data.node_info.node_name] = _now()
+        elif event.info.name == "NodeFinished" and event.data.node_info.resource_type == "model":
+            name = event.data.node_info.node_name
+            cost = _now().less(begun[name])
+            costs[name] = (cost.wall, cost.processor)
+
+    with moving_to(home, settings, as_of) as since:
+        os.environ.update(dbt_environment(home, settings, as_of, input_hash(home, settings, as_of), since))
+        arguments = dbt_args("build", settings, select=("+user_wide",), tests=False)
+        outcome = dbtRunner(callbacks=[on_event]).invoke([*arguments, "--quiet"])
+        if not outcome.success:
+            raise SystemExit(f"dbt failed: {outcome.exception or home.logs}")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    since_day = since.isoformat() if since else None
+    sys.stdout.write(json.dumps({"models": costs, "since": since_day, "memory": memory}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
