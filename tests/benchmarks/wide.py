@@ -3,12 +3,11 @@
     python -m tests.benchmarks.wide [--users 200000] [--days 400] [--short 100] [--folder DIR] [--results FILE]
 
 A brand is simulated and taken in. The yardstick is a hash-aggregate of the brand's events by an integer user, by DuckDB alone,
-from a Parquet file. Then the wide table with all it needs is built for the day before the last one and taken to the last day, and the same
+from a Parquet file. The wide table with all it needs is built for the day before the last one and taken to the last day, and the same
 `--short` days after the beginning. For every model wall-clock and processor seconds are taken as dbt starts and ends it;
-what dbt itself needs is measured on a brand of a few users, and left out.
+what dbt itself needs for it is measured on a brand of a few users, and left out.
 Two sums are told: the behaviour chain (events and messages up to their columns of the wide table), which goes forward, and everything
-that the wide table needs. Goals, as multiples of the yardstick: whole 22 (wall); a day 2 (processor), 3 (wall); a day after all days 1.15
-of a day after the short history (processor); 3 GB of memory.
+that the wide table needs.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ from orchestration.ingestion.simulator.run import DEFAULT_END, simulate
 from orchestration.settings import Settings, load_settings
 from orchestration.warehouse.project import dbt_args, dbt_environment, input_hash
 from orchestration.warehouse.state_day import moving_to
+from tests.benchmarks.results import Measured, table
 
 CHAIN = (
     "stg_raw__events",
@@ -42,13 +42,14 @@ CHAIN = (
     "int_activity__tracked",
     "int_activity__owners",
     "int_users__tallies",
-    "int_users__counts",
+    "int_users__activity_counts",
     "int_users__habits",
     "int_users__touches",
     "int_users__behaviour",
     "int_users__response",
 )
-GOALS = {"full, wall": 22.0, "day, wall": 3.0, "day, processor": 2.0, "growth": 1.15, "memory, MB": 3072.0}
+FULL_GOAL, DAY_WALL_GOAL, DAY_CPU_GOAL, GROWTH_GOAL = 22.0, 3.0, 2.0, 1.15
+USERS, SMALL_USERS, DAYS, SHORT_DAYS = 1_000_000, 2_000, 400, 100
 _OVERRIDES = ("engine.memory_limit=2GB", "history.days=1")
 _FEW_USERS, _FEW_DAYS = 40, 30
 
@@ -97,13 +98,19 @@ def main() -> None:
         _step(Path(arguments.step[0]), dt.date.fromisoformat(arguments.step[1]))
         return
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-        results = measure(Path(name), arguments.users, arguments.days, arguments.short)
-    show(results)
+        figures = take_figures(Path(name), arguments.users, arguments.days, arguments.short)
+    sys.stdout.write(table(ratios(figures)) + "\n")
     if arguments.results:
-        arguments.results.write_text(json.dumps(results, indent=2))
+        arguments.results.write_text(json.dumps(figures, indent=2))
 
 
-def measure(folder: Path, users: int, days: int, short: int) -> dict[str, Any]:
+def measure(small: bool) -> list[Measured]:
+    """The ratios for a million users, or for two thousand."""
+    with tempfile.TemporaryDirectory() as name:
+        return ratios(take_figures(Path(name), SMALL_USERS if small else USERS, DAYS, SHORT_DAYS))
+
+
+def take_figures(folder: Path, users: int, days: int, short: int) -> dict[str, Any]:
     """All figures. `short` must be below `days` and above the longest window (90 days)."""
     started = time.perf_counter()
     small = _brand(folder / "small", _FEW_USERS, _FEW_DAYS)
@@ -121,6 +128,7 @@ def measure(folder: Path, users: int, days: int, short: int) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "users": users,
         "days": days,
+        "short": short,
         "events": events,
         "prepared_seconds": round(prepared, 1),
         "yardstick": vars(yardstick),
@@ -145,31 +153,39 @@ def measure(folder: Path, users: int, days: int, short: int) -> dict[str, Any]:
     return figures
 
 
-def show(results: Mapping[str, Any]) -> None:
-    """The figures as a table, in seconds and as multiples of the yardstick."""
-    yardstick = results["yardstick"]
-    out = sys.stdout.write
-    out(f"{results['users']:,} users, {results['events']:,} events, {results['days']} days\n")
-    out(f"{'':34s}{'wall s':>9s}{'x':>8s}{'cpu s':>9s}{'x':>8s}\n")
+def ratios(figures: Mapping[str, Any]) -> list[Measured]:
+    """The figures as multiples of the yardstick."""
+    yardstick, chain, everything = figures["yardstick"], figures["chain"], figures["everything"]
+    what = f"{figures['users']:,} users, {figures['events'] / 1e6:.1f} M events"
+    aggregate = "DuckDB aggregate of the events by integer user"
+    peak = figures["memory_mb"]
 
-    def line(label: str, cost: Mapping[str, float]) -> None:
-        out(
-            f"{label:34s}{cost['wall']:9.2f}{cost['wall'] / yardstick['wall']:8.2f}"
-            f"{cost['processor']:9.2f}{cost['processor'] / yardstick['processor']:8.2f}\n"
+    def ratio(label: str, cost: Mapping[str, float], measure: str, goal: float | None) -> Measured:
+        name = "processor" if measure == "CPU" else "wall"
+        return Measured(label, aggregate, cost[name], cost[name] / yardstick[name], goal, measure, peak)
+
+    def growth(label: str, costs: Mapping[str, Mapping[str, float]], goal: float | None) -> Measured:
+        seconds = costs["long_day"]["processor"]
+        return Measured(
+            f"{label}: a day after {figures['days']} days",
+            f"the same after {figures['short']} days",
+            seconds,
+            seconds / max(costs["short_day"]["processor"], 1e-9),
+            goal,
+            "CPU",
+            peak,
         )
 
-    line("aggregate by integer user", yardstick)
-    for name in ("chain", "everything"):
-        for step, label in (
-            ("long_full", "whole"),
-            ("long_day", "one day"),
-            ("short_day", "one day, short history"),
-        ):
-            line(f"{name}: {label}", results[name][step])
-        growth = results[name]["long_day"]["processor"] / max(results[name]["short_day"]["processor"], 1e-9)
-        out(f"{name}: a day after all days is {growth:.2f} x a day after the short history (processor)\n")
-    out(f"most memory: {results['memory_mb']:,.0f} MB\n")
-    out("goals: " + ", ".join(f"{name} {goal:g}" for name, goal in GOALS.items()) + "\n")
+    return [
+        ratio(f"behaviour built whole ({what})", chain["long_full"], "wall", FULL_GOAL),
+        ratio("behaviour, one day further", chain["long_day"], "wall", DAY_WALL_GOAL),
+        ratio("behaviour, one day further", chain["long_day"], "CPU", DAY_CPU_GOAL),
+        growth("behaviour", chain, GROWTH_GOAL),
+        ratio("wide table and all it needs, built whole", everything["long_full"], "wall", None),
+        ratio("wide table and all it needs, one day further", everything["long_day"], "wall", None),
+        ratio("wide table and all it needs, one day further", everything["long_day"], "CPU", None),
+        growth("wide table and all it needs", everything, None),
+    ]
 
 
 def _brand(folder: Path, users: int, days: int) -> Home:
@@ -255,7 +271,7 @@ def _step(path: Path, as_of: dt.date) -> None:
         outcome = dbtRunner(callbacks=[on_event]).invoke([*arguments, "--quiet"])
         if not outcome.success:
             raise SystemExit(f"dbt failed: {outcome.exception or home.logs}")
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024e-3
     since_day = since.isoformat() if since else None
     sys.stdout.write(json.dumps({"models": costs, "since": since_day, "memory": memory}) + "\n")
 
