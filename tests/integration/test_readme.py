@@ -17,13 +17,17 @@ import yaml
 
 from orchestration.home import Home
 from orchestration.settings import load_settings
-from tests.command import EXECUTABLE, environment, jingxi
+from tests.command import EXECUTABLE, ask, environment, jingxi
 
 README = Path(__file__).parents[2] / "README.md"
 
 
 def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def _section(title: str) -> str:
+    return README.read_text(encoding="utf-8").split(f"\n{title}\n")[1].split("\n## ")[0]
 
 
 def _block(language: str, first_word: str) -> str:
@@ -55,6 +59,11 @@ def test_every_command_works(small_home: Path, tmp_path: Path) -> None:
         )
         assert outcome.returncode == 0, f"{line}\n{outcome.stdout}\n{outcome.stderr}"
         assert outcome.stdout.strip(), line
+
+
+def test_every_published_mart_is_listed(small_home: Path) -> None:
+    listed = set(re.findall(r"`(\w+)`", _section("## Tour: BI")))
+    assert {name for (name,) in ask(small_home, "select table_name from duckdb_tables()")} <= listed
 
 
 def test_a_slip_in_a_spec_is_explained_as_shown(small_home: Path, tmp_path: Path) -> None:
