@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from orchestration.assets.health import health_checks
 from orchestration.assets.landing import landing_assets
 from orchestration.assets.published import audience_file_assets, published_asset
 from orchestration.assets.warehouse import warehouse_assets
@@ -45,6 +46,7 @@ def build_definitions(
         ],
         jobs=[job, state_check],
         schedules=[main_daily_schedule(job, home, settings), state_check_schedule(state_check, settings)],
+        asset_checks=[health_checks()],
         resources={
             "workspace": Workspace(
                 home_path=str(home.path),

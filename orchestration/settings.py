@@ -157,6 +157,25 @@ class TimelineConfig(_Group):
     days: int = Field(365, ge=1, le=3650, description="Business days up to as_of that it looks back")
 
 
+class HealthConfig(_Group):
+    """When input counts as unusual (rules per table: seeds/rules/data_health_rules.csv)."""
+
+    weeks: int = Field(8, ge=4, le=26, description="Weeks of a table's own past that a day is compared with")
+    warn_deviations: float = Field(
+        4, ge=2, le=20, description="Standard deviations from the usual at which a check warns"
+    )
+    fail_deviations: float = Field(
+        6, ge=2, le=50, description="Standard deviations from the usual at which a check fails"
+    )
+    least_rows: int = Field(20, ge=5, description="Rows of a day below which a share says nothing")
+
+    @model_validator(mode="after")
+    def _fail_after_warn(self) -> HealthConfig:
+        if self.fail_deviations < self.warn_deviations:
+            raise ValueError("fail_deviations must not be below warn_deviations")
+        return self
+
+
 class PublishConfig(_Group):
     """Published versions."""
 
@@ -190,6 +209,7 @@ class Settings(_Group):
     best_time: BestTimeConfig = BestTimeConfig()
     history: HistoryConfig = HistoryConfig()
     timeline: TimelineConfig = TimelineConfig()
+    health: HealthConfig = HealthConfig()
     publish: PublishConfig = PublishConfig()
     engine: EngineConfig = EngineConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -218,7 +238,7 @@ class Settings(_Group):
         names: dict[str, Any] = {
             "business_timezone": self.business_timezone,
         }
-        for group in ("rfm", "lifecycle", "cycle", "best_time", "history", "timeline"):
+        for group in ("rfm", "lifecycle", "cycle", "best_time", "history", "timeline", "health"):
             names |= {f"{group}_{name}": value for name, value in dumped[group].items()}
         return names
 

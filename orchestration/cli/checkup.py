@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections import Counter
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -14,6 +15,7 @@ import duckdb
 from orchestration.errors import JingxiError
 from orchestration.home import Home
 from orchestration.lock import RunLock
+from orchestration.publishing.health import in_short, read_health
 from orchestration.publishing.publish import published_as, verify_published
 from orchestration.settings import Settings
 from orchestration.specs.compiler import check_compiled
@@ -21,6 +23,7 @@ from orchestration.warehouse.project import dbt_executable
 
 _PINNED = ("dbt-core", "dbt-duckdb", "duckdb", "dagster", "dagster-dbt", "dagster-webserver")
 _LEAST_FREE_GIB = 2
+_FINDINGS_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def check_up(home: Home, settings: Settings) -> list[Finding]:
         _warehouse(home, settings),
         _specs(),
         _published(home),
+        _health(home),
     ]
 
 
@@ -158,3 +162,21 @@ def _published(home: Home) -> Finding:
     if problems:
         return Finding("published marts", False, problems[0], "Run `jingxi run --full-refresh`.")
     return Finding("published marts", True, f"as of {published[0]}")
+
+
+def _health(home: Home) -> Finding:
+    """Data health of the published day: a failure is something to do, a warning something to know."""
+    try:
+        day, findings = read_health(home.marts, "main")
+    except duckdb.Error:
+        return Finding("data health", True, "cannot be read")
+    if day is None:
+        return Finding("data health", True, "not looked at yet; `jingxi run` does")
+    unusual = [finding for finding in findings if finding.is_unusual]
+    return Finding(
+        "data health",
+        not any(finding.status == "fail" for finding in findings),
+        f"{in_short(Counter(finding.status for finding in findings))}, as of {day}",
+        "\n".join(finding.said() for finding in unusual[:_FINDINGS_SHOWN])
+        + ('\n…; see `jingxi sql "from data_health"`' if len(unusual) > _FINDINGS_SHOWN else ""),
+    )

@@ -18,6 +18,7 @@ import dagster as dg
 from rich.console import Console
 from rich.markup import escape
 
+from orchestration.assets.health import HEALTH_CHECK
 from orchestration.definitions import build_definitions
 from orchestration.errors import JingxiError, UsageError
 from orchestration.home import PROJECT_ROOT, Home, Origin
@@ -92,6 +93,7 @@ class RunSummary:
     published: dict[str, Any] = field(default_factory=dict)
     marts: dict[str, int] = field(default_factory=dict)
     checks_passed: int = 0
+    health: list[dict[str, Any]] = field(default_factory=list)
     audiences: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,6 +109,7 @@ class RunSummary:
             "published": self.published,
             "marts": self.marts,
             "checks_passed": self.checks_passed,
+            "health": self.health,
             "audiences": self.audiences,
         }
 
@@ -207,6 +210,7 @@ def _listener(say: Any) -> Any:
         "landing": "Landing",
         "raw": "Taking files in",
         "warehouse": "Building and testing the warehouse",
+        "data_health_checks": "Looking at the input's health",
         "published": "Publishing",
         "audience_files": "Writing audience files",
     }
@@ -250,7 +254,11 @@ def _gather(summary: RunSummary, result: dg.ExecuteInProcessResult, home: Home) 
     tables = {table.name for table in TABLES}
     for event in result.all_events:
         if event.event_type_value == "ASSET_CHECK_EVALUATION":
-            summary.checks_passed += 1
+            evaluation = event.asset_check_evaluation_data
+            summary.checks_passed += evaluation.passed
+            if evaluation.check_name == HEALTH_CHECK:
+                checks: Any = evaluation.metadata["checks"].value
+                summary.health += [{"table": evaluation.asset_key.path[-1], **check} for check in checks]
         if event.event_type_value != "ASSET_MATERIALIZATION" or event.asset_key is None:
             continue
         path = event.asset_key.path

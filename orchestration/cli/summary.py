@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from rich.console import Console
@@ -9,8 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from orchestration.home import Home
+from orchestration.publishing.health import UNUSUAL, in_short
 
 _REJECTS_SHOWN = 10
+_FINDINGS_SHOWN = 5
 
 
 def _right(table: Table, *columns: int) -> Table:
@@ -34,6 +37,7 @@ def show_summary(summary: dict[str, Any], home: Home, console: Console) -> None:
         console.print("Nothing new to take in.")
     rejected = sum(numbers["rejected"] for numbers in summary["intake"].values())
     _show_rejects(summary["rejects"], rejected, home, console)
+    _show_health(summary["health"], console)
     marts = _right(Table("mart", "rows"), 1)
     for name, rows in summary["marts"].items():
         marts.add_row(name, f"{rows:,}")
@@ -74,3 +78,25 @@ def _show_rejects(rejects: list[dict[str, Any]], rejected: int, home: Home, cons
     console.print(table)
     if rejected > _REJECTS_SHOWN:
         console.print(f"and {rejected - _REJECTS_SHOWN:,} more, all kept in {home.rejected}", soft_wrap=True)
+
+
+def _show_health(health: list[dict[str, Any]], console: Console) -> None:
+    """Say in a line or two which input is not as usual."""
+    if not health:
+        return
+    counts = Counter(finding["status"] for finding in health)
+    unusual = sorted(
+        (finding for finding in health if finding["status"] in UNUSUAL),
+        key=lambda finding: (finding["status"] != "fail", finding["table"], finding["check"]),
+    )
+    console.print(f"Data health: {in_short(counts)}.", soft_wrap=True)
+    for finding in unusual[:_FINDINGS_SHOWN]:
+        mark = "[red]fail[/red]" if finding["status"] == "fail" else "[yellow]warn[/yellow]"
+        console.print(f"  {mark}  {escape(finding['sentence'])}", highlight=False, soft_wrap=True)
+    if len(unusual) > _FINDINGS_SHOWN:
+        console.print(
+            f"  and {len(unusual) - _FINDINGS_SHOWN} more: "
+            "jingxi sql \"select sentence from data_health where status in ('warn', 'fail')\"",
+            highlight=False,
+            soft_wrap=True,
+        )

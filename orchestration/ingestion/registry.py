@@ -96,6 +96,41 @@ group by files.file_no
 order by files.file_no
 """
 
+# Per table and day: files, accepted and refused records of what counts. A file's refused records have no day of
+# their own; they count on its first day.
+_ARRIVALS = """
+with counting as (
+    select file_no, table_name, arrived_on, rejected
+    from files
+    where status = 'taken'
+      and arrived_on <= :as_of
+      and not exists (
+        select 1
+        from files as later
+        where later.table_name = files.table_name
+          and later.path = files.path
+          and later.file_no > files.file_no
+          and later.status = 'taken'
+          and later.arrived_on <= :as_of
+      )
+)
+select table_name, arrived_on, sum(files), sum(accepted), sum(rejected)
+from (
+    select counting.table_name, raw_files.arrived_on, count(*) as files, sum(raw_files.records) as accepted, 0 as rejected
+    from counting
+    join raw_files on raw_files.file_no = counting.file_no
+    where raw_files.arrived_on <= :as_of
+    group by counting.table_name, raw_files.arrived_on
+    union all
+    select table_name, arrived_on, 0, 0, sum(rejected)
+    from counting
+    where rejected > 0
+    group by table_name, arrived_on
+)
+group by table_name, arrived_on
+order by table_name, arrived_on
+"""
+
 # The version in force of every landing path.
 _HEADS = """
 select table_name, path, content_hash, same_as
@@ -138,6 +173,17 @@ class FileEntry:
     taken_in_at: dt.datetime
     raw_files: tuple[RawFile, ...] = ()
     same_as: str | None = None
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Files and records of a table that arrived on one day; refused ones on the first day of their file."""
+
+    table: str
+    arrived_on: dt.date
+    files: int
+    accepted: int
+    rejected: int
 
 
 @dataclass(frozen=True)
@@ -232,6 +278,13 @@ class Registry:
             for table, files in self.visible_files(since).items()
             if not set(files) <= set(later.get(table, ()))
         }
+
+    def arrivals(self, as_of: dt.date) -> list[Arrival]:
+        """What arrived on each day up to `as_of`, by table, of the files that count on `as_of`."""
+        return [
+            Arrival(table, dt.date.fromisoformat(day), int(files), int(accepted), int(rejected))
+            for table, day, files, accepted, rejected in self._rows(_ARRIVALS, {"as_of": as_of.isoformat()})
+        ]
 
     def is_empty(self) -> bool:
         """Whether nothing was ever taken in."""

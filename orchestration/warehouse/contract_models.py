@@ -20,6 +20,7 @@ SOURCES_FILE = FOLDER / "_raw__sources.yml"
 MODELS_FILE = FOLDER / "_raw__models.yml"
 KEYS_FILE = Path("macros/record_key.sql")
 PAGE_FILE = Path("docs/input_layer.md")
+TABLES_MACRO_FILE = Path("macros/input_tables.sql")
 
 # A record that is known by then has an earlier version in the table.
 _RUNNING_CONFIG = """{{{{
@@ -200,11 +201,22 @@ def page() -> str:
     return "\n".join(lines)
 
 
+def tables_macro() -> str:
+    """Macro `input_tables`: the names of all input tables, formatted as sqlfmt formats it."""
+    return (
+        f"{{#- Names of all input tables. Written by `{COMMAND}`; change contracts.py instead. -#}}\n"
+        "{% macro input_tables() -%}\n    {{\n        return(\n            [\n"
+        + "".join(f'                "{table.name}",\n' for table in TABLES)
+        + "            ]\n        )\n    }}\n{%- endmacro %}\n"
+    )
+
+
 def rendered_files() -> dict[Path, str]:
     """Text of every generated file, by path below the dbt project."""
     files = {SOURCES_FILE: _yaml(sources_document()), MODELS_FILE: _yaml(models_document())}
     files[PAGE_FILE] = page()
     files[KEYS_FILE] = record_key_macro()
+    files[TABLES_MACRO_FILE] = tables_macro()
     files |= {FOLDER / f"{model_name(table)}.sql": staging_sql(table) for table in TABLES}
     return files
 

@@ -70,6 +70,22 @@ def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+def keep_arrivals(conn: DuckDBPyConnection, home: Home, as_of: dt.date) -> None:
+    """Keep what arrived by table and day for macro `arrivals`. One statement: thousands of rows come at once."""
+    arrivals = Registry(home).arrivals(as_of)
+    conn.execute(
+        f"create table {_SESSION}.arrivals as select unnest(cast($tables as varchar[])) as table_name, unnest(cast($days as date[])) as arrived_on, "
+        "unnest(cast($files as bigint[])) as files_count, unnest(cast($accepted as bigint[])) as rows_count, unnest(cast($rejected as bigint[])) as rejected_count",
+        {
+            "tables": [one.table for one in arrivals],
+            "days": [one.arrived_on for one in arrivals],
+            "files": [one.files for one in arrivals],
+            "accepted": [one.accepted for one in arrivals],
+            "rejected": [one.rejected for one in arrivals],
+        },
+    )
+
+
 class Plugin(BasePlugin):
     """dbt-duckdb plugin: prepares each cursor from JINGXI_HOME, JINGXI_AS_OF and JINGXI_INPUT_HASH.
 
@@ -111,6 +127,7 @@ class Plugin(BasePlugin):
         )
         if replaced := registry.replaced_files(day):
             conn.executemany(f"insert into {_SESSION}.replaced_files values (?, ?, ?)", replaced)
+        keep_arrivals(conn, home, day)
         self._statement = ";".join(f"set variable {name} = {value}" for name, value in values.items())
 
     def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
