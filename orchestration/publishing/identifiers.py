@@ -75,29 +75,23 @@ def find_users(
     return [(user, kind) for kind, user in dict.fromkeys(found)]
 
 
-def merge_columns(session: duckdb.DuckDBPyConnection) -> tuple[str, str] | None:
-    """Columns of the mart user_merges that hold the old and the present user id, None when there is none such."""
-    columns = {
-        row[0]
-        for row in session.execute(
-            "select column_name from duckdb_columns() where database_name = 'marts' and table_name = 'user_merges'"
-        ).fetchall()
-    }
-    old = next((name for name in ("old_user_id", "alias_user_id", "merged_user_id") if name in columns), None)
-    new = next((name for name in ("current_user_id", "user_id", "new_user_id") if name in columns), None)
-    return (old, new) if old and new else None
-
-
-def _merged_into(session: duckdb.DuckDBPyConnection, identifier: str) -> list[str]:
-    columns = merge_columns(session)
-    if columns is None:
-        return []
-    old, new = columns
+def _merged_into(session: duckdb.DuckDBPyConnection, old_user_id: str) -> list[str]:
+    """The present user of an id that was merged away."""
     rows = session.execute(
-        f"select distinct merges.{new} from marts.main.user_merges as merges "
-        f"join marts.main.user_wide as users on users.user_id = merges.{new} "
-        f"where merges.{old} = trim(?) and merges.{old} <> merges.{new} order by all",
-        [identifier],
+        "select distinct users.user_id from marts.main.user_merges as merges "
+        "join marts.main.user_wide as users on users.user_id = merges.current_user_id "
+        "where merges.user_id = trim(?) and merges.kind = 'merge' and users.user_id <> merges.user_id order by all",
+        [old_user_id],
+    ).fetchall()
+    return [str(row[0]) for row in rows]
+
+
+def earlier_user_ids(session: duckdb.DuckDBPyConnection, user_id: str) -> list[str]:
+    """Ids that were merged into a user."""
+    rows = session.execute(
+        "select distinct user_id from marts.main.user_merges "
+        "where current_user_id = $1 and kind = 'merge' and user_id <> $1 order by all",
+        [user_id],
     ).fetchall()
     return [str(row[0]) for row in rows]
 

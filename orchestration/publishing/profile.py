@@ -17,7 +17,7 @@ import duckdb
 
 from orchestration.errors import JingxiError, UsageError
 from orchestration.home import DBT_PROJECT_DIR, Home
-from orchestration.publishing.identifiers import find_users, masked, merge_columns
+from orchestration.publishing.identifiers import earlier_user_ids, find_users, masked
 from orchestration.publishing.labels import (
     COLUMN_FAMILIES,
     COLUMN_LABELS,
@@ -324,7 +324,7 @@ class _Reader:
             version=self.publication.version,
             currency=self.settings.currency,
             name=self._name(show=question.show_identifiers),
-            earlier_ids=self._earlier_ids(),
+            earlier_ids=tuple(earlier_user_ids(self.session, self.user_id)),
             identifiers=self._identifiers(show=question.show_identifiers),
             families=self._families(row),
             tags=tuple(self._tag(tag, facts) for tag in tag_rows),
@@ -343,16 +343,6 @@ class _Reader:
         if not rows:
             return None
         return str(rows[0]["name"]) if show else masked("name", rows[0]["name"])
-
-    def _earlier_ids(self) -> tuple[str, ...]:
-        columns = merge_columns(self.session)
-        if columns is None:
-            return ()
-        old, new = columns
-        rows = self.rows(
-            f"select distinct {old} as old from marts.main.user_merges where {new} = ? and {old} <> {new} order by all"
-        )
-        return tuple(str(row["old"]) for row in rows)
 
     def _identifiers(self, *, show: bool) -> tuple[Identifier, ...]:
         rows = self.rows(

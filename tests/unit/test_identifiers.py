@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.publishing.identifiers import find_users, masked, normalising_sql
+from orchestration.publishing.identifiers import earlier_user_ids, find_users, masked, normalising_sql
 from orchestration.publishing.labels import COLUMN_LABELS, TOUCH_LABELS, activity_label, column_title
 
 
@@ -72,6 +72,9 @@ def session(tmp_path: Path) -> duckdb.DuckDBPyConnection:
         "('u2', 'member_id', '13800000000'), ('u1', 'email', 'a@b.cn'), ('u3', 'member_id', 'u1')) "
         "as t (user_id, id_type, id)"
     )
+    connection.execute(
+        "create table marts.user_merges (user_id varchar, current_user_id varchar, kind varchar)"
+    )
     return connection
 
 
@@ -88,11 +91,13 @@ def test_users_are_found_by_every_kind(session: duckdb.DuckDBPyConnection) -> No
 
 def test_an_id_that_was_merged_leads_to_the_present_one(session: duckdb.DuckDBPyConnection) -> None:
     session.execute(
-        "create table marts.user_merges as select * from (values ('u8', 'u1'), ('u7', 'gone'), ('u2', 'u2')) "
-        "as t (old_user_id, current_user_id)"
+        "insert into marts.user_merges values ('u8', 'u1', 'merge'), ('u7', null, 'merge'), ('u2', 'u2', 'merge'), "
+        "('u6', 'u1', 'split'), ('u5', 'u1', 'merge')"
     )
     assert find_users(session, "u8") == [("u1", "user_id")]
     assert find_users(session, "u7") == []
+    assert find_users(session, "u6") == []
+    assert earlier_user_ids(session, "u1") == ["u5", "u8"]
     assert find_users(session, "u2") == [("u2", "user_id")]
 
 
