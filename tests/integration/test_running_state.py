@@ -164,8 +164,10 @@ def rebuilt(home: WarehouseHome, scratch: Path, number: int) -> dict[str, list[t
     return held(scratch)
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
-def test_forward_equals_rebuilt(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "builds"), [(1, BUILDS), pytest.param(2, list(range(63, 123)), marks=pytest.mark.long)]
+)
+def test_forward_equals_rebuilt(tmp_path: Path, seed: int, builds: list[int]) -> None:
     brand, home = Brand(seed), WarehouseHome(tmp_path / "daily")
     home.home.secret_key()
     # Two persons who were one until the file that said so came again without it.
@@ -174,33 +176,32 @@ def test_forward_equals_rebuilt(tmp_path: Path, seed: int) -> None:
         "identity_links", [{**link, "linked_at": dt.datetime(2026, 1, 1)}], str(day(3)), path="links.csv"
     )
     went_on = []
-    for number in BUILDS:
+    for number in builds:
         brand.deliver(home, number)
-        if number == BUILDS[-2]:
+        if number == builds[-2]:
             home.arrive(
                 "identity_links",
                 [{**link, "id_b": "o9-9", "linked_at": dt.datetime(2026, 1, 1)}],
                 str(day(number)),
                 path="links.csv",
             )
-        compared = number in (BUILDS[-3], BUILDS[-1])
+        compared = number in (builds[-3], builds[-1])
         went_on.append(home.advance(str(day(number)), *(WIDE if compared else STATE), tests=False))
-        if number == BUILDS[-3]:
+        if number == builds[-3]:
             settings, _ = load_settings(home.home)
             assert check_state(home.home, settings).is_equal
             assert not (home.home.temp / "state_check").exists()
-    assert went_on == [None, *(str(day(number)) for number in BUILDS[:-1])]
+    assert went_on == [None, *(str(day(number)) for number in builds[:-1])]
     forward = held(home.home.path)
     assert len(forward["marts.user_wide"]) > PEOPLE / 2
-    anew = rebuilt(home, tmp_path / "anew", BUILDS[-1])
+    anew = rebuilt(home, tmp_path / "anew", builds[-1])
     for table, rows in anew.items():
         assert forward[table] == rows, table
-    _agrees_with_python(forward)
+    _agrees_with_python(forward, day(builds[-1]))
 
 
-def _agrees_with_python(forward: dict[str, list[tuple[Any, ...]]]) -> None:
+def _agrees_with_python(forward: dict[str, list[tuple[Any, ...]]], last: dt.date) -> None:
     """Counts, days and habits once more, from the stream itself."""
-    last = day(BUILDS[-1])
     passive = {"exposure", "touch_sent", "touch_delivered", "item_paid", "coupon_issued", "coupon_expired"}
     own: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     for row in forward["intermediate.int_activity"]:
