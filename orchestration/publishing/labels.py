@@ -162,7 +162,7 @@ COLUMN_LABELS = {
 # Families of the user wide table, in its order, each with the column it begins with.
 COLUMN_FAMILIES = (
     ("who", "谁", "Who", "first_seen_date"),
-    ("acquisition", "获客", "How acquired", "acquisition_channel"),
+    ("acquisition", "获客", "How acquired", "acquisition_date"),
     ("relation", "关系", "Relation", "is_contact"),
     ("behaviour", "行为", "Behaviour", "last_active_date"),
     ("spending", "消费", "Spending", "first_order_date"),
@@ -286,7 +286,7 @@ def column_title(column: str) -> str:
     words = _WINDOW.sub("", column).removeprefix("is_").removesuffix("_date").removesuffix("_at")
     if words.endswith("_count"):
         words = words.removesuffix("_count")
-        words += "" if words.endswith(("s", "staff")) else "s"
+        words = {"identifier": "identifiers", "group": "groups"}.get(words, words)
     text = " ".join(_SPELLED.get(word, word) for word in words.split("_"))
     return text[:1].upper() + text[1:] + (f" in {window.group(1)} days" if window else "")
 

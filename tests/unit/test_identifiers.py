@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestration.home import DBT_PROJECT_DIR
 from orchestration.publishing.identifiers import earlier_user_ids, find_users, masked, normalising_sql
-from orchestration.publishing.labels import COLUMN_LABELS, TOUCH_LABELS, activity_label, column_title
+from orchestration.publishing.labels import (
+    COLUMN_FAMILIES,
+    COLUMN_LABELS,
+    TOUCH_LABELS,
+    activity_label,
+    column_title,
+)
+from orchestration.specs.catalog import read_columns
 
 
 @pytest.mark.parametrize(
@@ -104,9 +112,13 @@ def test_an_id_that_was_merged_leads_to_the_present_one(session: duckdb.DuckDBPy
 def test_columns_and_activities_have_names() -> None:
     assert column_title("views_count_30d") == "Views in 30 days"
     assert column_title("identifier_count") == "Identifiers"
+    assert column_title("touches_sent_count_90d") == "Touches sent in 90 days"
     assert column_title("is_sms_consented") == "SMS consented"
     assert column_title("last_cart_at") == "Last cart"
     assert activity_label("order_paid") == ("支付订单", "Paid an order")
     assert activity_label("something_new") == ("something new", "Something new")
+    columns = list(read_columns(DBT_PROJECT_DIR / "models"))
+    starts = [columns.index(start) for *_, start in COLUMN_FAMILIES]
+    assert starts == sorted(starts)
     assert next(iter(TOUCH_LABELS)) == "planned"
     assert all(column_title(column)[0].isupper() for column in COLUMN_LABELS)
