@@ -109,7 +109,8 @@ def test_a_file_of_a_heavy_table_taken_in_again_builds_anew(home: WarehouseHome)
     home.arrive("events", [event("e6", "2026-01-02 10:00:00")], "2026-01-04", path="events/all.csv")
     assert home.advance("2026-01-04", EVENTS) is None
     assert [
-        row[0] for row in home.rows(f"select event_id from staging.{EVENTS} where event_id like 'e_'")
+        row[0]
+        for row in home.rows(f"select event_id from staging.{EVENTS} where event_id like 'e_' order by 1")
     ] == [
         "e1",
         "e6",
