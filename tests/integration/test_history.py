@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from orchestration.settings import Settings
 from tests.warehouse_home import Row, WarehouseHome
 
@@ -67,6 +69,7 @@ def build(home: WarehouseHome, day: str, settings: Settings) -> dict[str, dict[s
     return people(home, day)
 
 
+@pytest.mark.long
 def test_a_past_day_is_what_was_known_then_or_what_is_known_now(tmp_path: Path) -> None:
     home = WarehouseHome(tmp_path / "home")
     home.home.secret_key()
