@@ -95,6 +95,15 @@ def run(
             raise
 
 
+@dataclass
+class _Pass:
+    """One reading of a file. An engine that needs no more rows may leave a pass running beside the next one."""
+
+    encoding: str | None
+    records: int = 0
+    failure: Exception | None = None
+
+
 class _StreamReader:
     """What CSV and JSON lines share: bytes in either encoding, plain or gzip, streamed to DuckDB."""
 
@@ -102,17 +111,21 @@ class _StreamReader:
         self._connection = connection
         self._file = file
         self._encoding: str | None = None  # None until bytes are seen that are no UTF-8
-        self._records = 0
-        self.failure: Exception | None = None
+        self._pass = _Pass(self._encoding)
 
     def records(self) -> int:
-        return self._records
+        return self._pass.records
 
-    def _blocks(self) -> Iterator[bytes]:
+    @property
+    def failure(self) -> Exception | None:
+        """What ended the latest pass before its end."""
+        return self._pass.failure
+
+    def _blocks(self, encoding: str | None) -> Iterator[bytes]:
         """The file's bytes in UTF-8 without a byte order mark."""
         first = True
         decoder = None
-        if self._encoding == "gb18030":
+        if encoding == "gb18030":
             # Bytes that are no GB18030 either survive as bytes that are no UTF-8, and so end in `rejected`.
             decoder = codecs.getincrementaldecoder("gb18030")("surrogateescape")
         try:
@@ -132,18 +145,22 @@ class _StreamReader:
         except OSError as error:
             raise UnreadableFileError(f"cannot be read: {error.strerror}") from error
 
-    def _on_invalid(self) -> None:
-        """Decide on the encoding when bytes are no UTF-8: GB18030 unless other lines show that it is UTF-8."""
-        if self._encoding is not None:
+    def _on_invalid(self, encoding: str | None) -> None:
+        """Decide on the encoding when bytes are no UTF-8: GB18030 unless other lines show that it is UTF-8.
+
+        `encoding` is the one that the pass began with; one that began undecided ends when it was the wrong one.
+        """
+        if encoding is not None:
             return
-        self._encoding = self._guess()
+        if self._encoding is None:
+            self._encoding = self._guess()
         if self._encoding == "gb18030":
             raise _WrongEncodingError
 
     def _guess(self) -> str:
         valid = looked_at = 0
         rest = b""
-        for block in self._blocks():
+        for block in self._blocks(None):
             *lines, rest = (rest + block).split(b"\n")
             for line in lines:
                 if not line.isascii():
@@ -163,17 +180,18 @@ class _StreamReader:
         # are refused record by record.
         return "gb18030"
 
-    def _register(self, names: list[str], spans: Callable[[], Iterator[Span]], *, whole: bool) -> None:
-        """Make the spans a stream named STREAM."""
+    def _register(self, names: list[str], spans: Callable[[_Pass], Iterator[Span]], *, whole: bool) -> None:
+        """Begin a pass and make its spans a stream named STREAM."""
         fields = [(column, pa.string()) for column in names]
         fields += [("_record", pa.int64())]
         if whole:
             fields += [("_line", pa.int64()), ("_code", pa.string()), ("_text", pa.string())]
         schema = pa.schema(fields)
+        current = self._pass = _Pass(self._encoding)
 
         def batches() -> Iterator[Any]:
             try:
-                for span in spans():
+                for span in spans(current):
                     values = [*span.values.columns, pa.array(span.numbers)]
                     if whole:
                         nothing = pa.nulls(len(span.numbers), pa.string())
@@ -183,10 +201,9 @@ class _StreamReader:
                         yield _bad_batch(len(names), span.bad, schema)
             except Exception as error:
                 # Kept aside: the engine passes on its text only.
-                self.failure = error
+                current.failure = error
                 raise
 
-        self.failure = None
         self._connection.register(STREAM, pa.RecordBatchReader.from_batches(schema, batches()))
 
 
@@ -215,7 +232,7 @@ class _CsvReader(_StreamReader):
 
     def _read_header(self) -> None:
         head, line, self._header_lines = b"", b"", 0
-        blocks = self._blocks()
+        blocks = self._blocks(self._encoding)
         # Blank lines before the header count as lines and as nothing else.
         while not line.strip(b"\r\n"):
             end = head.find(b"\n")
@@ -238,7 +255,7 @@ class _CsvReader(_StreamReader):
         try:
             text = line.decode()
         except UnicodeDecodeError:
-            self._on_invalid()
+            self._on_invalid(self._encoding)
             raise UnreadableFileError("has a header line that is neither UTF-8 nor GB18030") from None
         if "\r" in text.rstrip("\r"):
             raise UnreadableFileError("ends its lines with lone carriage returns; save it with line feeds")
@@ -248,10 +265,10 @@ class _CsvReader(_StreamReader):
         ]
         self.layout, self._position = _match(self._header, self._file.table)
 
-    def _data_blocks(self) -> Iterator[bytes]:
+    def _data_blocks(self, encoding: str | None) -> Iterator[bytes]:
         """The bytes after the header."""
         left = self._header_lines
-        for block in self._blocks():
+        for block in self._blocks(encoding):
             position = 0
             while left and position < len(block):
                 end = block.find(b"\n", position)
@@ -263,10 +280,15 @@ class _CsvReader(_StreamReader):
             if position < len(block):
                 yield block[position:]
 
-    def _spans(self) -> Iterator[Span]:
-        splitter = CsvSplitter(len(self._header), self._delimiter, self._header_lines + 1, self._on_invalid)
-        yield from splitter.spans(self._data_blocks())
-        self._records = splitter.records
+    def _spans(self, current: _Pass) -> Iterator[Span]:
+        splitter = CsvSplitter(
+            len(self._header),
+            self._delimiter,
+            self._header_lines + 1,
+            lambda: self._on_invalid(current.encoding),
+        )
+        yield from splitter.spans(self._data_blocks(current.encoding))
+        current.records = splitter.records
 
     def relation(self, *, whole: bool) -> str:
         width = len(self._header)
@@ -331,16 +353,17 @@ class _JsonReader(_StreamReader):
         self.layout = Layout({}, ())
         self._read_keys()
 
-    def _spans(self) -> Iterator[Span]:
+    def _spans(self, current: _Pass) -> Iterator[Span]:
         records = 0
-        for span in line_spans(self._blocks(), on_invalid=self._on_invalid):
+        blocks = self._blocks(current.encoding)
+        for span in line_spans(blocks, on_invalid=lambda: self._on_invalid(current.encoding)):
             records += span.records
             yield span
-        self._records = records
+        current.records = records
 
     def _read_keys(self) -> None:
         """Which keys there are, and whether every line is an object: one more pass, cheaper than guarding."""
-        for block in self._blocks():
+        for block in self._blocks(self._encoding):
             if block.lstrip()[:1] == b"[":
                 raise UnreadableFileError("is one JSON array; write one object per line")
             break
@@ -376,7 +399,7 @@ class _JsonReader(_StreamReader):
                 self._spelt.setdefault(column.name, []).append(key)
         if rows and not any(row[0] for row in rows):
             raise UnreadableFileError("holds no line that is one JSON object")
-        if not self._records:
+        if not self.records():
             self._spelt = {column.name: [column.name] for column in table.columns}
         self.layout = Layout(dict.fromkeys(self._spelt, "VARCHAR"), tuple(extra))
 
