@@ -12,3 +12,16 @@
 {% macro duckdb__ever_arrived(table) -%}
     read_parquet(getvariable('ever_arrived')['{{ table }}'], union_by_name = true)
 {%- endmacro %}
+
+{#- The same rows, only those that arrived after `forward_from()`. -#}
+{% macro ever_arrived_since(table) -%}
+    {{ return(adapter.dispatch("ever_arrived_since")(table)) }}
+{%- endmacro %}
+
+{% macro default__ever_arrived_since(table) -%}
+    (select * from {{ source("raw", table) }} where _arrived_on > {{ forward_from() }})
+{%- endmacro %}
+
+{% macro duckdb__ever_arrived_since(table) -%}
+    read_parquet(getvariable('ever_arrived_since')['{{ table }}'], union_by_name = true)
+{%- endmacro %}

@@ -7,8 +7,9 @@
     when the file of the later version is replaced in turn and the record is not in it any more, the version before
     counts again, with another row here.
     `columns`: columns of the raw table. `among`: a relation of key_hash; only records with such a key are taken.
+    `relation`: raw rows to read instead of all that ever arrived.
 -#}
-{% macro record_versions(table, columns, among=none) -%}
+{% macro record_versions(table, columns, among=none, relation=none) -%}
     {%- set key = record_key(table) -%}
     {%- set keys = [] -%}
     {%- for part in key -%} {%- do keys.append("_key_" ~ loop.index) -%} {%- endfor -%}
@@ -26,7 +27,7 @@
                         raw._record,
                         raw._file_id,
                         coalesce(replaced.replaced_on, {{ open_end() }}) as _file_until
-                    from {{ ever_arrived(table) }} as raw
+                    from {{ relation or ever_arrived(table) }} as raw
                     left join
                         {{ replaced_files(table) }} as replaced on replaced.taken_in_at = raw._taken_in_at
                     where

@@ -77,7 +77,7 @@ _ARRIVED = """
 select files.table_name, raw_files.path
 from raw_files
 join files on files.file_no = raw_files.file_no
-where raw_files.arrived_on <= :as_of
+where raw_files.arrived_on <= :as_of and raw_files.arrived_on > :since
 order by files.table_name, raw_files.arrived_on, files.file_no, raw_files.path
 """
 
@@ -239,10 +239,11 @@ class Registry:
             visible.setdefault(table, []).append(self._home.path / path)
         return visible
 
-    def arrived_files(self, as_of: dt.date) -> dict[str, list[Path]]:
-        """Raw files that arrived by `as_of` by table, those that a later version of their path replaced included."""
+    def arrived_files(self, as_of: dt.date, since: dt.date = dt.date.min) -> dict[str, list[Path]]:
+        """Raw files that arrived by `as_of` and after `since` by table, replaced ones included."""
         arrived: dict[str, list[Path]] = {}
-        for table, path in self._rows(_ARRIVED, {"as_of": as_of.isoformat()}):
+        days = {"as_of": as_of.isoformat(), "since": since.isoformat()}
+        for table, path in self._rows(_ARRIVED, days):
             arrived.setdefault(table, []).append(self._home.path / path)
         return arrived
 

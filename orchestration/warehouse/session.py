@@ -57,9 +57,10 @@ def raw_files(home: Home, as_of: dt.date, since: dt.date | None = None) -> dict[
     return files
 
 
-def ever_arrived_files(home: Home, as_of: dt.date) -> dict[str, list[str]]:
-    """The raw files of every input table that arrived by `as_of`, an empty typed one first."""
-    arrived = Registry(home).arrived_files(as_of)
+def ever_arrived_files(home: Home, as_of: dt.date, since: dt.date = dt.date.min) -> dict[str, list[str]]:
+    """The raw files of every input table that arrived by `as_of` and after `since`, those that were replaced by now
+    included, an empty typed one first."""
+    arrived = Registry(home).arrived_files(as_of, since)
     return {
         table.name: [str(empty_file(home, table)), *(str(file) for file in arrived.get(table.name, ()))]
         for table in TABLES
@@ -113,6 +114,7 @@ class Plugin(BasePlugin):
             ("raw", raw_files(home, known_until)),
             ("arrived", raw_files(home, known_until, since)),
             ("ever_arrived", ever_arrived_files(home, day)),
+            ("ever_arrived_since", ever_arrived_files(home, day, since or dt.date.min)),
         ):
             conn.execute(f"create table {_SESSION}.{variable} (name varchar, files varchar[])")
             conn.executemany(

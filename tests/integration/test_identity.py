@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +17,8 @@ DEVICE: Identifier = ("device_id", "till")
 LAST = "2026-01-09"
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> WarehouseHome:
-    home = WarehouseHome(tmp_path_factory.mktemp("identity") / "home")
+def arrive(home: WarehouseHome) -> None:
+    """Everything that the tests are about, over five days."""
     first, later = "2026-01-05", "2026-01-07"
     # A snapshot at one path: on the 7th a member has another phone, and one is gone.
     snapshot = [member("snap1", first, phone="13100000001"), member("snap2", first)]
@@ -51,6 +51,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> WarehouseHome:
     home.arrive("members", [member("twice", first, **born), member("late", "2026-01-08")], first)
     home.arrive("members", [member("twice", first, birth_date="1991-02-03", gender="男")], later)
     home.arrive("orders", [order("o2", "2026-01-05 05:00:00", "9", ("member_id", "late"))], first)
+    # An event that is told again with another identifier.
+    home.arrive(
+        "events", [event("2026-01-05 03:00:00", "view", ("openid", "mistaken"), event_id="e1")], first
+    )
+    home.arrive("events", [event("2026-01-05 03:00:00", "view", ("openid", "righted"), event_id="e1")], later)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> WarehouseHome:
+    home = WarehouseHome(tmp_path_factory.mktemp("identity") / "home")
+    arrive(home)
     home.build(LAST, *IDENTITY, "+int_users__profile")
     return home
 
@@ -166,3 +177,29 @@ def test_the_marts_hold_no_identifier(home: WarehouseHome, users: dict[Identifie
             value for row in home.rows(f"select {', '.join(columns)} from marts.{table}") for value in row
         }
         assert not [value for value in found - {None} if any(identifier in value for identifier in raw)]
+
+
+def test_going_forward_finds_the_same(home: WarehouseHome, tmp_path: Path) -> None:
+    daily = WarehouseHome(tmp_path / "daily")
+    daily.home.secret_key_file.write_text(home.home.secret_key().hex() + "\n")
+    arrive(daily)
+    assert daily.advance("2026-01-06", *IDENTITY) is None
+    assert daily.advance(LAST, *IDENTITY) == "2026-01-06"
+    forward = daily.rows("select model from main.running_models where since_date = date '2026-01-06'")
+    assert {
+        "int_identity__components",
+        "int_identity__fact_sightings",
+        "int_identity__told_events",
+    } <= {model for (model,) in forward}
+    for table in (
+        "intermediate.int_identity__written",
+        "intermediate.int_identity__components",
+        "intermediate.int_identity__users",
+        "marts.user_merges",
+        "marts.identity_conflicts",
+        "private.user_identifiers",
+    ):
+        assert daily.rows(f"from {table} order by all") == home.rows(f"from {table} order by all"), table
+    users = {identifier for (identifier,) in home.rows("select id from private.user_identifiers")}
+    assert "righted" in users
+    assert "mistaken" not in users

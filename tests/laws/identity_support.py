@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,10 @@ import jinja2
 
 from orchestration.ingestion.contracts import TABLES_BY_NAME
 from orchestration.ingestion.registry import raw_columns, storage_type
+from tests.laws.components_support import ComponentMacros
 
 DBT = Path(__file__).parents[2] / "dbt_project"
+SEEDS = DBT.parent / "seeds" / "rules"
 FOREVER = dt.date(9999, 12, 31)
 # Every table that the identity models read.
 TABLES = (
@@ -40,6 +43,8 @@ TABLES = (
 LARGE = ("events", "orders", "touches")
 MODELS = (
     "int_identity__reissued",
+    "int_identity__fact_sightings",
+    "int_identity__told_events",
     "int_identity__statements",
     "int_identity__sightings",
     "int_identity__written",
@@ -57,8 +62,12 @@ MODELS = (
     "int_identity__day_components",
     "int_identity__renames",
 )
+# What is taken from day to day, with the columns by which rows replace others.
+RUNNING_MODELS = {
+    "int_identity__fact_sightings": ("written_id_type", "written_id"),
+    "int_identity__told_events": ("key_hash",),
+}
 COMPONENT_MODELS = {
-    "int_identity__components",
     "int_identity__grown",
     "int_identity__families",
     "int_identity__day_components",
@@ -73,11 +82,13 @@ Row = Mapping[str, Any]
 
 
 @cache
-def rendered(model: str) -> str:
-    """SQL of a model for DuckDB; tables are called as the models, raw tables raw_<table> and arrived_<table>."""
+def rendered(model: str, forward: bool = False) -> str:
+    """SQL of a model for DuckDB, built anew or going forward; tables are called as the models, raw tables raw_<table>,
+    arrived_<table> and since_<table>."""
     environment = jinja2.Environment(extensions=["jinja2.ext.do"], autoescape=False)
     special: dict[str, Callable[[str], str]] = {
         "ever_arrived": lambda table: f"arrived_{table}",
+        "ever_arrived_since": lambda table: f"since_{table}",
         "replaced_files": lambda table: (
             f"(select taken_in_at, replaced_on from replaced_files where table_name = '{table}')"
         ),
@@ -109,7 +120,7 @@ def rendered(model: str) -> str:
         return value
 
     environment.globals["return"] = keep
-    # What only works inside dbt; without it every model is built anew.
+    # What only works inside dbt.
     skipped = {
         "scratch_table",
         "drop_scratch_table",
@@ -117,8 +128,11 @@ def rendered(model: str) -> str:
         "connected_components",
         "record_key",
         "is_forward",
+        "forward_components",
+        "run_sql",
     }
-    environment.globals["is_forward"] = lambda: False
+    environment.globals["is_forward"] = lambda: forward and not model.startswith("stg_")
+    environment.globals["this"] = model
     texts = [
         file.read_text(encoding="utf-8")
         for file in sorted((DBT / "macros").glob("*.sql"))
@@ -188,13 +202,79 @@ class Rules:
 class Warehouse:
     """All models of identity in a database in memory, as of a day."""
 
-    def __init__(self, files: Sequence[File], rules: Rules, as_of: dt.date) -> None:
+    def __init__(self, rules: Rules | None = None) -> None:
         self.connection = duckdb.connect(config={"threads": 1})
         run = self.connection.execute
         run("set TimeZone = 'UTC'")
-        run(f"set variable as_of = date '{as_of}'")
         run("set variable hmac_inner = 'i'::blob; set variable hmac_outer = 'o'::blob")
+        run("create table replaced_files (table_name varchar, taken_in_at timestamp, replaced_on date)")
+        if rules is None:
+            for seed in ("junk_identifiers", "event_names", "identifier_types", "identity_rules"):
+                run(
+                    f"create table {seed} as from read_csv('{SEEDS / seed}.csv', header=true, auto_detect=true)"
+                )
+        else:
+            self._seeds(rules)
+
+    @classmethod
+    def of(cls, files: Sequence[File], rules: Rules, as_of: dt.date) -> Warehouse:
+        """The models on some files."""
+        warehouse = cls(rules)
+        warehouse._raw(files, as_of)
+        warehouse.build(as_of)
+        return warehouse
+
+    def build(self, as_of: dt.date) -> None:
+        """Builds the models anew as of a day, from the tables raw_<table> and arrived_<table>."""
+        self._build(as_of, None)
+
+    def advance(self, files: Sequence[File], since: dt.date, as_of: dt.date) -> None:
+        """Takes the models from the day they hold to a later one, as a build does that may go forward."""
         self._raw(files, as_of)
+        run = self.connection.execute
+        before, after = replacements(files, since), replacements(files, as_of)
+        withdrawn = {
+            files[number].table for number in after.keys() - before.keys() if files[number].day <= since
+        }
+        for table in TABLES:
+            run(
+                f"create or replace table since_{table} as from arrived_{table} where _arrived_on > date '{since}'"
+            )
+        self._build(as_of, None if withdrawn & {"events", "touches"} else since)
+
+    def _build(self, as_of: dt.date, since: dt.date | None) -> None:
+        run = self.connection.execute
+        run(f"set variable as_of = date '{as_of}'")
+        run(f"set variable since = date '{since or as_of}'")
+        for table in LARGE:
+            run(f"create or replace table stg_raw__{table} as {rendered(f'stg_raw__{table}')}")
+        for model in MODELS:
+            sql = rendered(model, since is not None)
+            if model in COMPONENT_MODELS:
+                found = union_find(run(sql).fetchall())
+                run(f"create or replace table {model} (node bigint, component bigint)")
+                if found:
+                    run(
+                        f"insert into {model} select unnest(?::bigint[]), unnest(?::bigint[])",
+                        [list(found), list(found.values())],
+                    )
+            elif model == "int_identity__components":
+                if since is None:
+                    run(f"create or replace table {model} (node bigint, component bigint)")
+                first = since or dt.date(1900, 1, 1)
+                ComponentMacros(self.connection).forward_components(sql, model, f"date '{first}'")
+            elif since and model in RUNNING_MODELS:
+                keys = " and ".join(
+                    f"delta.{key} is not distinct from {model}.{key}" for key in RUNNING_MODELS[model]
+                )
+                run(f"create or replace temp table delta as {sql}")
+                run(f"delete from {model} where exists (select 1 from delta where {keys})")
+                run(f"insert into {model} select * from delta")
+            else:
+                run(f"create or replace table {model} as {sql}")
+
+    def _seeds(self, rules: Rules) -> None:
+        run = self.connection.execute
         run("create table junk_identifiers (id_type varchar, value varchar)")
         run("create table event_names (event_name varchar, activity varchar)")
         run("insert into event_names values ('sign_in', 'login')")
@@ -213,29 +293,16 @@ class Warehouse:
         )
         for action, a, b in rules.decisions:
             run("insert into identity_rules values (?, ?, ?, ?, ?, null)", [action, *a, *b])
-        for table in LARGE:
-            run(f"create table stg_raw__{table} as {rendered(f'stg_raw__{table}')}")
-        for model in MODELS:
-            if model in COMPONENT_MODELS:
-                found = union_find(run(rendered(model)).fetchall())
-                run(f"create table {model} (node bigint, component bigint)")
-                if found:
-                    run(
-                        f"insert into {model} select unnest(?::bigint[]), unnest(?::bigint[])",
-                        [list(found), list(found.values())],
-                    )
-            else:
-                run(f"create table {model} as {rendered(model)}")
 
     def _raw(self, files: Sequence[File], as_of: dt.date) -> None:
         run = self.connection.execute
         replaced = replacements(files, as_of)
-        run("create table replaced_files (table_name varchar, taken_in_at timestamp, replaced_on date)")
+        run("delete from replaced_files")
         for table in TABLES:
             columns = raw_columns(TABLES_BY_NAME[table])
             declared = ", ".join(f'"{column.name}" {storage_type(column)}' for column in columns)
-            run(f"create table arrived_{table} ({declared})")
-            run(f"create table raw_{table} ({declared})")
+            run(f"create or replace table arrived_{table} ({declared})")
+            run(f"create or replace table raw_{table} ({declared})")
         for number, file in enumerate(files):
             if file.day > as_of:
                 continue
@@ -307,6 +374,10 @@ def _named(table: str, row: Row) -> list[Identifier]:
 
 
 def _said(table: str, row: Row) -> list[Pair]:
+    if table == "events":
+        told = json.loads(row["properties"] or "{}")
+        is_telling = row["event_name"].strip().lower() in ("form_submit", "sign_in")
+        return [((row["id_type"], row["id"]), item) for item in told.items()] if is_telling else []
     if table == "members":
         me = ("member_id", row["member_id"])
         return [(me, (kind, row[kind])) for kind in ("phone", "device_id") if row.get(kind)]

@@ -5,36 +5,18 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 
+import duckdb
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestration.home import DBT_PROJECT_DIR
+from tests.laws.components_support import ComponentMacros
+from tests.laws.identity_support import union_find
 
 Edge = tuple[int, int]
 Components = dict[int, int]
-
-
-def union_find(edges: Iterable[Edge]) -> Components:
-    """Smallest node of the component of every node that has an edge to another one."""
-    parent: Components = {}
-
-    def find(node: int) -> int:
-        root = node
-        while parent[root] != root:
-            root = parent[root]
-        while parent[node] != root:
-            parent[node], node = root, parent[node]
-        return root
-
-    for a, b in edges:
-        if a != b:
-            parent.setdefault(a, a)
-            parent.setdefault(b, b)
-            first, second = sorted((find(a), find(b)))
-            parent[second] = first
-    return {node: find(node) for node in parent}
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +108,44 @@ def test_long_chains_and_large_stars_contract(components: Callable[[Iterable[Edg
     assert found == union_find(edges)
     assert {found[n] for n in range(2001)} == {0}
     assert {found[n] for n in names} == {10_000}
+
+
+def lives(nodes: int = 12, days: int = 8) -> st.SearchStrategy[list[tuple[int, int, int, int]]]:
+    """Edges with the stretch of days they count for; day `days` stands for an open end."""
+    node, day = st.integers(0, nodes), st.integers(0, days)
+    edge = st.tuples(node, node, day, day).map(lambda e: (e[0], e[1], min(e[2:]), max(e[2:])))
+    lasting = st.tuples(node, node, day).map(lambda e: (*e, days))
+    return st.lists(st.one_of(edge, lasting, lasting), max_size=40).map(
+        lambda edges: [edge for edge in edges if edge[2] < edge[3]]
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(lives(), st.data())
+def test_going_forward_equals_all_edges_anew(
+    edges: list[tuple[int, int, int, int]], data: st.DataObject
+) -> None:
+    """Days come one by one or several at a time, edges begin and end in any order."""
+    days = 8
+    visited = sorted({0, days - 1, *data.draw(st.sets(st.integers(0, days - 1)))})
+    with duckdb.connect(config={"threads": 1}) as connection:
+        macros = ComponentMacros(connection)
+        connection.execute("create table held (node bigint, component bigint)")
+        connection.execute("create table life (a bigint, b bigint, begins integer, ends integer)")
+        if edges:
+            connection.executemany("insert into life values (?, ?, ?, ?)", edges)
+        before = -1
+        for day in visited:
+            # What a build of the day knows: nothing that begins later, and no end that lies ahead.
+            known = f"""
+                select a, b, date '2026-01-01' + begins as counts_from,
+                    case when ends > {day} then date '9999-12-31' else date '2026-01-01' + ends end as counts_until
+                from life where begins <= {day}"""
+            macros.forward_components(known, "held", f"(date '2026-01-01' + ({before}))")
+            found = connection.execute("select node, component from held").fetchall()
+            expected = union_find((a, b) for a, b, begins, ends in edges if begins <= day < ends)
+            assert len(found) == len(expected)
+            assert dict(found) == expected
+            before = day
+        left = connection.execute("select table_name from duckdb_tables()").fetchall()
+        assert {name for (name,) in left} == {"held", "life"}

@@ -1,9 +1,14 @@
-{#- The large tables, whose rows seldom have a second version: table, columns, moment. -#}
-{%- set tables = [
-    ("events", ["id_type", "id", "event_name", "properties"], "occurred_at"),
-    ("orders", ["id_type", "id", "device_id"], "ordered_at"),
-    ("touches", ["id_type", "id"], "occurred_at"),
-] -%}
+{{ config(materialized="running", incremental_strategy="whole") }}
+
+{#- The large tables, whose rows seldom have a second version: columns and moment. -#}
+{#- Events and touches are only read here when all is built anew: going forward, theirs are held elsewhere. -#}
+{%- set tables = [("orders", ["id_type", "id", "device_id"], "ordered_at")] -%}
+{%- if not is_forward() -%}
+    {%- set tables = [
+        ("events", ["id_type", "id", "event_name", "properties"], "occurred_at"),
+        ("touches", ["id_type", "id"], "occurred_at"),
+    ] + tables -%}
+{%- endif -%}
 {%- set staged_keys = {"events": ["event_id"], "orders": ["order_id"], "touches": ["touch_id", "status"]} -%}
 with
     {% for table, columns, seen_at in tables %}

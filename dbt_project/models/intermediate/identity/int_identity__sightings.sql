@@ -17,14 +17,10 @@
     ("consents", "changed_at", [], [("id_type", "id")]),
     ("erasure_requests", "requested_at", [], [("id_type", "id")]),
 ] -%}
-{%- set large_tables = [
-    ("events", "occurred_at", ["event_id"]),
-    ("orders", "ordered_at", ["order_id"]),
-    ("touches", "occurred_at", ["touch_id", "status"]),
-] -%}
 with
     business_days as ({{ business_days() }}),
     reissued as (select * from {{ ref("int_identity__reissued") }}),
+    fact_sightings as (select * from {{ ref("int_identity__fact_sightings") }}),
     statements as (select * from {{ ref("int_identity__statements") }}),
     members as (
         select *, coalesce(registered_at, updated_at, {{ day_start("in_force_from") }}) as seen_at
@@ -37,22 +33,15 @@ with
         {%- endfor -%}
         {{ table }} as ({{ record_versions(table, columns) }}),
     {% endfor %}
-    {% for table, seen_at, key in large_tables %}
-        {{ table }} as (
-            select
-                id_type,
-                id,
-                {{ seen_at }} as seen_at,
-                _arrived_on as in_force_from,
-                {{ open_end() }} as in_force_until
-            from {{ ref("stg_raw__" ~ table) }}
-            where {{ row_hash(key) }} not in (select key_hash from reissued where table_name = '{{ table }}')
-            union all
-            select id_type, id, seen_at, in_force_from, in_force_until
-            from reissued
-            where table_name = '{{ table }}'
-        ),
-    {% endfor %}
+    orders as (
+        select id_type, id, ordered_at, _arrived_on as in_force_from, {{ open_end() }} as in_force_until
+        from {{ ref("stg_raw__orders") }}
+        where {{ row_hash(["order_id"]) }} not in (select key_hash from reissued where table_name = 'orders')
+        union all
+        select id_type, id, seen_at as ordered_at, in_force_from, in_force_until
+        from reissued
+        where table_name = 'orders'
+    ),
     -- Aggregated in each table first: few rows are then put together, however many facts there are.
     sightings as (
         {% for table, seen_at, more, identifiers in tables %}
@@ -61,10 +50,18 @@ with
                 union all
             {% endfor %}
         {% endfor %}
-        {% for table, seen_at, key in large_tables %}
-            {{ identifier_sightings(table, "id_type", "id", "seen_at") }}
-            union all
-        {% endfor %}
+        select
+            written_id_type,
+            written_id,
+            first_seen_at,
+            last_seen_at,
+            first_arrived_on,
+            first_sighting,
+            is_current
+        from fact_sightings
+        union all
+        {{ identifier_sightings("orders", "id_type", "id", "ordered_at") }}
+        union all
         {{ identifier_sightings("members", "'member_id'", "member_id", "seen_at") }}
         {% for side in ["a", "b"] %}
             union all

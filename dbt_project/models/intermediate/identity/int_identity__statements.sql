@@ -1,17 +1,6 @@
-{#- Forms and logins say in `properties` by which other identifiers the user is known. -#}
-{%- set kinds_in_properties = [
-    "unionid",
-    "openid",
-    "contact_id",
-    "member_id",
-    "phone",
-    "email",
-    "device_id",
-    "buyer_id",
-] -%}
 with
     business_days as ({{ business_days() }}),
-    event_names as (select * from {{ ref("event_names") }}),
+    told_events as (select * from {{ ref("int_identity__told_events") }}),
     reissued as (select * from {{ ref("int_identity__reissued") }}),
     members as (
         select *, coalesce(registered_at, updated_at, {{ day_start("in_force_from") }}) as seen_at
@@ -42,48 +31,20 @@ with
             )
         }}
     ),
-    {% for table, columns, seen_at in [
-        ("events", ["event_name", "properties"], "occurred_at"),
-        ("orders", ["device_id"], "ordered_at"),
-    ] %}
-        {{ table }} as (
-            select
-                id_type,
-                id,
-                {{ columns | join(", ") }},
-                {{ seen_at }} as seen_at,
-                _arrived_on as in_force_from,
-                {{ open_end() }} as in_force_until
-            from {{ ref("stg_raw__" ~ table) }}
-            where
-                {{ row_hash(["order_id"] if table == "orders" else ["event_id"]) }}
-                not in (select key_hash from reissued where table_name = '{{ table }}')
-            union all
-            select id_type, id, {{ columns | join(", ") }}, seen_at, in_force_from, in_force_until
-            from reissued
-            where table_name = '{{ table }}'
-        ),
-    {% endfor %}
-    -- The few distinct names are mapped, not the many events.
-    telling_names as (
-        select names.event_name, coalesce(event_names.activity, lower(trim(names.event_name))) as activity
-        from
-            (
-                select event_name
-                from {{ ref("stg_raw__events") }}
-                union
-                select event_name
-                from reissued
-                where table_name = 'events'
-            ) as names
-        left join event_names on lower(event_names.event_name) = lower(trim(names.event_name))
-        where coalesce(event_names.activity, lower(trim(names.event_name))) in ('form_submit', 'login')
-    ),
-    telling_events as (
-        select events.*, telling_names.activity
-        from events
-        inner join telling_names on telling_names.event_name = events.event_name
-        where events.properties is not null
+    orders as (
+        select
+            id_type,
+            id,
+            device_id,
+            ordered_at as seen_at,
+            _arrived_on as in_force_from,
+            {{ open_end() }} as in_force_until
+        from {{ ref("stg_raw__orders") }}
+        where {{ row_hash(["order_id"]) }} not in (select key_hash from reissued where table_name = 'orders')
+        union all
+        select id_type, id, device_id, seen_at, in_force_from, in_force_until
+        from reissued
+        where table_name = 'orders'
     ),
     stated as (
         {% for kind in ["unionid", "phone", "email", "device_id"] %}
@@ -101,21 +62,18 @@ with
             where trim({{ kind }}) <> ''
             union all
         {% endfor %}
-        {% for kind in kinds_in_properties %}
-            select
-                'events' as stated_by,
-                activity as source,
-                id_type as id_type_a,
-                id as id_a,
-                '{{ kind }}' as id_type_b,
-                {{ json_text("properties", kind) }} as id_b,
-                seen_at as linked_at,
-                in_force_from,
-                in_force_until
-            from telling_events
-            where trim({{ json_text("properties", kind) }}) <> ''
-            union all
-        {% endfor %}
+        select
+            'events' as stated_by,
+            source,
+            id_type_a,
+            id_a,
+            id_type_b,
+            id_b,
+            linked_at,
+            in_force_from,
+            in_force_until
+        from told_events
+        union all
         select
             'contacts' as stated_by,
             cast(null as varchar) as source,

@@ -1,0 +1,175 @@
+{{ config(materialized="running", unique_key=["written_id_type", "written_id"]) }}
+
+{#- The large tables: key and moment. -#}
+{%- set tables = [
+    ("events", ["event_id"], "occurred_at"),
+    ("touches", ["touch_id", "status"], "occurred_at"),
+] -%}
+with
+    business_days as ({{ business_days() }}),
+    reissued as (select * from {{ ref("int_identity__reissued") }}),
+    {% if not is_forward() %}
+        {% for table, key, seen_at in tables %}
+            {{ table }} as (
+                select
+                    id_type,
+                    id,
+                    {{ seen_at }} as seen_at,
+                    {{ row_hash(key) }} as key_hash,
+                    _arrived_on as in_force_from,
+                    {{ open_end() }} as in_force_until
+                from {{ ref("stg_raw__" ~ table) }}
+                where
+                    {{ row_hash(key) }}
+                    not in (select key_hash from reissued where table_name = '{{ table }}')
+                union all
+                select id_type, id, seen_at, key_hash, in_force_from, in_force_until
+                from reissued
+                where table_name = '{{ table }}'
+            ),
+        {% endfor %}
+    {% else %}
+        {%- set held_until = day_start(forward_from() ~ " + interval 1 day") -%}
+        {% for table, key, seen_at in tables %}
+            {%- set columns = ["id_type", "id", seen_at, "_file_id", "_record"] + key -%}
+            -- Records that arrived before with a moment that has come since: all their versions.
+            {{ table }}_awakened as (
+                select {{ row_hash(record_key(table)) }} as key_hash
+                from {{ ever_arrived(table) }}
+                where
+                    _arrived_on <= {{ forward_from() }}
+                    and {{ seen_at }} >= {{ held_until }}
+                    and {{ happened(seen_at) }}
+            ),
+            {{ table }} as (
+                select
+                    id_type,
+                    id,
+                    {{ seen_at }} as seen_at,
+                    {{ row_hash(record_key(table)) }} as key_hash,
+                    in_force_from,
+                    in_force_until
+                from ({{ record_versions(table, columns, relation=ever_arrived_since(table)) }}) as arrived
+                where {{ row_hash(record_key(table)) }} not in (select key_hash from {{ table }}_awakened)
+                union all
+                select
+                    id_type,
+                    id,
+                    {{ seen_at }} as seen_at,
+                    {{ row_hash(record_key(table)) }} as key_hash,
+                    in_force_from,
+                    in_force_until
+                from ({{ record_versions(table, columns, among=table ~ "_awakened") }}) as awakened
+            ),
+        {% endfor %}
+    {% endif %}
+    -- Aggregated in each table first: few rows are then put together, however many facts there are.
+    sightings as (
+        {% for table, key, seen_at in tables %}
+            {{ identifier_sightings(table, "id_type", "id", "seen_at", key_hash="key_hash") }}
+            {% if not loop.last %}
+                union all
+            {% endif %}
+        {% endfor %}
+    ),
+    found as (
+        select
+            written_id_type,
+            written_id,
+            min(first_seen_at) as first_seen_at,
+            max(last_seen_at) as last_seen_at,
+            min(first_arrived_on) as first_arrived_on,
+            min(first_sighting) as first_sighting,
+            bool_or(is_current) as is_current,
+            max(witness) as witness
+        from sightings
+        group by 1, 2
+    ),
+    {% if is_forward() %}
+        -- Identifiers whose witness has another version now: another record may still name them.
+        rewritten as (
+            {% for table, key, seen_at in tables %}
+                select key_hash
+                from {{ table }}
+                {% if not loop.last %}
+                    union
+                {% endif %}
+            {% endfor %}
+        ),
+        doubtful as (
+            select held.written_id_type, held.written_id
+            from {{ this }} as held
+            inner join rewritten on rewritten.key_hash = held.witness
+        ),
+        confirmed as (
+            select written_id_type, written_id, max(key_hash) as witness
+            from
+                (
+                    {% for table, key, seen_at in tables %}
+                        select doubtful.written_id_type, doubtful.written_id, {{ row_hash(key) }} as key_hash
+                        from {{ ref("stg_raw__" ~ table) }} as staged
+                        inner join
+                            doubtful
+                            on doubtful.written_id_type = staged.id_type
+                            and doubtful.written_id = staged.id
+                        where {{ happened(seen_at) }}
+                        {% if not loop.last %}
+                            union all
+                        {% endif %}
+                    {% endfor %}
+                ) as named
+            group by 1, 2
+        ),
+        touched as (
+            select written_id_type, written_id
+            from found
+            union
+            select written_id_type, written_id
+            from doubtful
+        ),
+        witnessed as (
+            select
+                touched.written_id_type,
+                touched.written_id,
+                least(found.first_seen_at, held.first_seen_at) as first_seen_at,
+                greatest(found.last_seen_at, held.last_seen_at) as last_seen_at,
+                least(found.first_arrived_on, held.first_arrived_on) as first_arrived_on,
+                least(found.first_sighting, held.first_sighting) as first_sighting,
+                coalesce(
+                    found.witness,
+                    case when doubtful.written_id is null then held.witness else confirmed.witness end
+                ) as witness
+            from touched
+            left join
+                found
+                on found.written_id_type = touched.written_id_type
+                and found.written_id = touched.written_id
+            left join
+                {{ this }} as held
+                on held.written_id_type = touched.written_id_type
+                and held.written_id = touched.written_id
+            left join
+                doubtful
+                on doubtful.written_id_type = touched.written_id_type
+                and doubtful.written_id = touched.written_id
+            left join
+                confirmed
+                on confirmed.written_id_type = touched.written_id_type
+                and confirmed.written_id = touched.written_id
+        ),
+    {% else %} witnessed as (select * from found),
+    {% endif %}
+    final as (
+        select
+            written_id_type,
+            written_id,
+            first_seen_at,
+            last_seen_at,
+            first_arrived_on,
+            first_sighting,
+            witness is not null as is_current,
+            witness
+        from witnessed
+    )
+select *
+from final
