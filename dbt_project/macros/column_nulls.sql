@@ -23,7 +23,7 @@
     from
         parquet_metadata(
             list_filter(
-                flatten(map_values(getvariable('raw'))),
+                jingxi_session.raw_files(),
                 lambda file:ends_with(file, '/empty.parquet')
                 or regexp_extract(file, {{ place }}, 2)
                 > cast(getvariable('as_of') - cast({{ days }} as integer) as varchar)

@@ -129,7 +129,7 @@ def sources_document() -> dict[str, Any]:
                         "description": f"Every version of: {_plain(table.description)}",
                         "config": {
                             "meta": {
-                                "external_location": f"read_parquet(getvariable('raw')['{table.name}'], union_by_name=true)"
+                                "external_location": f"read_parquet(jingxi_session.raw.{table.name}(), union_by_name=true)"
                             }
                         },
                         "columns": _columns((*table.columns, *RAW_COLUMNS)),

@@ -1,6 +1,6 @@
 """What every DuckDB session of dbt knows besides the tables: the day, the files, the keys.
 
-The values live in session variables, not in dbt vars: compiled SQL then stays the same for every day and holds
+The values live in the session, not in dbt vars: compiled SQL then stays the same for every day and holds
 no secret, and dbt's partial parse stays valid from run to run. On another engine the same macros
 (`as_of`, `keyed_hash`, `source('raw', …)`) render from dbt vars, a UDF and tables.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from collections.abc import Mapping, Sequence
 
 from dbt.adapters.duckdb.plugins import BasePlugin
 from duckdb import DuckDBPyConnection
@@ -71,19 +72,61 @@ def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+def _files_script(files: Mapping[str, Sequence[str]], schema: str) -> str:
+    """SQL that makes one function for each input table, <session>.<schema>.<table>(), its list of files.
+
+    A function costs nothing until it is called, where a variable would be set for every cursor.
+    """
+    made = [f"create schema {_SESSION}.{schema}"]
+    for table, names in files.items():
+        made.append(f"create macro {_SESSION}.{schema}.{table}() as [{', '.join(map(_text, names))}]")
+    return ";\n".join(made)
+
+
+def _table_script(table: str, columns: Mapping[tuple[str, str], Sequence[object]]) -> str:
+    """SQL that makes a table of the session from values by (column, type), none of which holds a comma.
+
+    One literal a column: thousands of rows come at once, and bound parameters would have the engine load pandas.
+    """
+    filled = any(columns.values())
+    made = (
+        f"unnest(cast(string_split({_text(','.join(map(str, values)))}, ',') as {kind}[])) as {column}"
+        if filled
+        else f"cast(null as {kind}) as {column}"
+        for (column, kind), values in columns.items()
+    )
+    return f"create table {_SESSION}.{table} as select {', '.join(made)}{'' if filled else ' limit 0'}"
+
+
 def keep_arrivals(conn: DuckDBPyConnection, home: Home, as_of: dt.date) -> None:
-    """Keep what arrived by table and day for macro `arrivals`. One statement: thousands of rows come at once."""
+    """Keep what arrived by table and day for macro `arrivals`."""
     arrivals = Registry(home).arrivals(as_of)
     conn.execute(
-        f"create table {_SESSION}.arrivals as select unnest(cast($tables as varchar[])) as table_name, unnest(cast($days as date[])) as arrived_on, "
-        "unnest(cast($files as bigint[])) as files_count, unnest(cast($accepted as bigint[])) as rows_count, unnest(cast($rejected as bigint[])) as rejected_count",
-        {
-            "tables": [one.table for one in arrivals],
-            "days": [one.arrived_on for one in arrivals],
-            "files": [one.files for one in arrivals],
-            "accepted": [one.accepted for one in arrivals],
-            "rejected": [one.rejected for one in arrivals],
-        },
+        _table_script(
+            "arrivals",
+            {
+                ("table_name", "varchar"): [one.table for one in arrivals],
+                ("arrived_on", "date"): [one.arrived_on for one in arrivals],
+                ("files_count", "bigint"): [one.files for one in arrivals],
+                ("rows_count", "bigint"): [one.accepted for one in arrivals],
+                ("rejected_count", "bigint"): [one.rejected for one in arrivals],
+            },
+        )
+    )
+
+
+def keep_replaced_files(conn: DuckDBPyConnection, home: Home, as_of: dt.date) -> None:
+    """Keep the landing files replaced by `as_of` for macro `replaced_files`."""
+    replaced = Registry(home).replaced_files(as_of)
+    conn.execute(
+        _table_script(
+            "replaced_files",
+            {
+                ("table_name", "varchar"): [table for table, _, _ in replaced],
+                ("taken_in_at", "timestamp"): [taken_in_at for _, taken_in_at, _ in replaced],
+                ("replaced_on", "date"): [replaced_on for _, _, replaced_on in replaced],
+            },
+        )
     )
 
 
@@ -91,7 +134,7 @@ class Plugin(BasePlugin):
     """dbt-duckdb plugin: prepares each cursor from JINGXI_HOME, JINGXI_AS_OF and JINGXI_INPUT_HASH.
 
     Does nothing when dbt is called by hand without a day. Variables belong to a cursor, and dbt opens one for every
-    model and test; the long lists of files are therefore written once per connection, into a database in memory.
+    model and test; the long lists of files are therefore kept once per connection, by a database in memory.
     """
 
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
@@ -107,28 +150,21 @@ class Plugin(BasePlugin):
         from_day = os.environ.get(SINCE_VARIABLE)
         since = dt.date.fromisoformat(from_day) if from_day else None
         values = session_values(home, day, os.environ.get(INPUT_HASH_VARIABLE, ""), since)
-        registry = Registry(home)
         conn.execute(f"attach ':memory:' as {_SESSION}")
         known_until = dt.date.fromisoformat(os.environ.get(KNOWN_UNTIL_VARIABLE) or as_of)
-        for variable, files in (
-            ("raw", raw_files(home, known_until)),
+        raw = raw_files(home, known_until)
+        for schema, files in (
+            ("raw", raw),
             ("arrived", raw_files(home, known_until, since)),
             ("ever_arrived", ever_arrived_files(home, day)),
             ("ever_arrived_since", ever_arrived_files(home, day, since or dt.date.min)),
         ):
-            conn.execute(f"create table {_SESSION}.{variable} (name varchar, files varchar[])")
-            conn.executemany(
-                f"insert into {_SESSION}.{variable} values (?, ?)", [[*item] for item in files.items()]
-            )
-            values[variable] = f"(select map(list(name), list(files)) from {_SESSION}.{variable})"
-        withdrawn = sorted(registry.withdrawn_tables(since, day)) if since else []
+            conn.execute(_files_script(files, schema))
+        every_file = ", ".join(_text(file) for files in raw.values() for file in files)
+        conn.execute(f"create macro {_SESSION}.raw_files() as [{every_file}]")
+        withdrawn = sorted(Registry(home).withdrawn_tables(since, day)) if since else []
         values["withdrawn"] = f"cast([{', '.join(map(_text, withdrawn))}] as varchar[])"
-        conn.execute(
-            f"create table {_SESSION}.replaced_files "
-            "(table_name varchar, taken_in_at timestamp, replaced_on date)"
-        )
-        if replaced := registry.replaced_files(day):
-            conn.executemany(f"insert into {_SESSION}.replaced_files values (?, ?, ?)", replaced)
+        keep_replaced_files(conn, home, day)
         keep_arrivals(conn, home, day)
         self._statement = ";".join(f"set variable {name} = {value}" for name, value in values.items())
 

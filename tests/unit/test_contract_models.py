@@ -37,7 +37,7 @@ def test_sources_and_models_name_every_table_and_column() -> None:
     for table, raw, staged in zip(TABLES, source["tables"], models, strict=True):
         assert raw["name"] == table.name
         assert raw["config"]["meta"]["external_location"] == (
-            f"read_parquet(getvariable('raw')['{table.name}'], union_by_name=true)"
+            f"read_parquet(jingxi_session.raw.{table.name}(), union_by_name=true)"
         )
         names = [column.name for column in (*table.columns, *RAW_COLUMNS)]
         assert [column["name"] for column in raw["columns"]] == names
