@@ -13,10 +13,12 @@ that the wide table needs.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -90,15 +92,20 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=200_000)
     parser.add_argument("--days", type=int, default=400)
     parser.add_argument("--short", type=int, default=100)
-    parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where to work and keep the brand for the next time; a temporary folder by default",
+    )
     parser.add_argument("--results", type=Path, help="also write the figures there, as JSON")
     parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step:
         _step(Path(arguments.step[0]), dt.date.fromisoformat(arguments.step[1]))
         return
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-        figures = take_figures(Path(name), arguments.users, arguments.days, arguments.short)
+    with contextlib.ExitStack() as stack:
+        folder = arguments.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        figures = take_figures(folder, arguments.users, arguments.days, arguments.short)
     sys.stdout.write(table(ratios(figures)) + "\n")
     if arguments.results:
         arguments.results.write_text(json.dumps(figures, indent=2))
@@ -190,11 +197,15 @@ def ratios(figures: Mapping[str, Any]) -> list[Measured]:
 
 def _brand(folder: Path, users: int, days: int) -> Home:
     """A home that has taken in a simulated brand."""
-    simulate(folder / "landing", users=users, days=days)
-    home = Home(folder / "home")
+    home, landing = Home(folder / "home"), folder / "landing"
+    if not landing.exists():
+        simulate(landing, users=users, days=days)
+    home.create()
+    # What builds left there before would spare some of the first one's work.
+    shutil.rmtree(home.warehouse.parent)
     home.create()
     now = dt.datetime.now(dt.UTC)
-    take_in(home, _settings(home), folder / "landing", now=now, business_day=DEFAULT_END)
+    take_in(home, _settings(home), landing, now=now, business_day=DEFAULT_END)
     return home
 
 
