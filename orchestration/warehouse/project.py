@@ -24,6 +24,7 @@ from orchestration.warehouse.session import (
     AS_OF_VARIABLE,
     INPUT_HASH_VARIABLE,
     KNOWN_UNTIL_VARIABLE,
+    MEMORY_LIMIT_VARIABLE,
     SINCE_VARIABLE,
     THREADS_VARIABLE,
 )
@@ -72,7 +73,7 @@ def dbt_environment(
         INPUT_HASH_VARIABLE: input_hash,
         SINCE_VARIABLE: since.isoformat() if since else "",
         KNOWN_UNTIL_VARIABLE: settings.history.known_until(as_of).isoformat(),
-        "JINGXI_MEMORY_LIMIT": settings.engine.memory_limit,
+        MEMORY_LIMIT_VARIABLE: settings.engine.memory_limit,
         RUN_VARIABLE: str(os.getpid()),
         "DBT_PROJECT_DIR": str(DBT_PROJECT_DIR),
         "DBT_PROFILES_DIR": str(DBT_PROJECT_DIR),

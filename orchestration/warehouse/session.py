@@ -10,19 +10,23 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from dbt.adapters.duckdb.credentials import DuckDBCredentials
 from dbt.adapters.duckdb.plugins import BasePlugin
 from duckdb import DuckDBPyConnection
 
 from orchestration.home import Home
 from orchestration.ingestion.contracts import TABLES
 from orchestration.ingestion.registry import Registry, empty_file
+from orchestration.settings import EngineConfig
 
 AS_OF_VARIABLE = "JINGXI_AS_OF"
 INPUT_HASH_VARIABLE = "JINGXI_INPUT_HASH"
 KNOWN_UNTIL_VARIABLE = "JINGXI_KNOWN_UNTIL"  # last day of arrival on which a file counts; empty = as_of
 SINCE_VARIABLE = "JINGXI_SINCE"
 THREADS_VARIABLE = "JINGXI_THREADS"
+MEMORY_LIMIT_VARIABLE = "JINGXI_MEMORY_LIMIT"
 _SESSION = "jingxi_session"
 _BLOCK_BYTES = 64  # block size of SHA-256, RFC 2104
 
@@ -131,11 +135,19 @@ def keep_replaced_files(conn: DuckDBPyConnection, home: Home, as_of: dt.date) ->
 
 
 class Plugin(BasePlugin):
-    """dbt-duckdb plugin: prepares each cursor from JINGXI_HOME, JINGXI_AS_OF and JINGXI_INPUT_HASH.
+    """dbt-duckdb plugin: opens the warehouse of JINGXI_HOME, prepares each cursor from JINGXI_AS_OF and JINGXI_INPUT_HASH.
 
-    Does nothing when dbt is called by hand without a day. Variables belong to a cursor, and dbt opens one for every
+    Prepares nothing when dbt is called by hand without a day. Variables belong to a cursor, and dbt opens one for every
     model and test; the long lists of files are therefore kept once per connection, by a database in memory.
     """
+
+    def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:
+        """Name the home's warehouse and what it may use. For the database, not for a cursor: one that sets the
+        temporary folder again fails when it is in use."""
+        home = Home.from_environment()
+        creds.path = str(home.warehouse)
+        config["temp_directory"] = str(home.temp)
+        config["memory_limit"] = os.environ.get(MEMORY_LIMIT_VARIABLE) or EngineConfig().memory_limit
 
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
         """Keep the lists of raw files and the values of the variables for all cursors of the connection."""

@@ -9,19 +9,18 @@ import yaml
 from dbt.adapters.duckdb.credentials import DuckDBCredentials
 from dbt.adapters.duckdb.environments.local import LocalEnvironment
 
-from orchestration.home import DBT_PROJECT_DIR
+from orchestration.home import DBT_PROJECT_DIR, Home
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> LocalEnvironment:
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalEnvironment:
     """dbt's database as the project's profile makes it, with little memory."""
-    text = (DBT_PROJECT_DIR / "profiles.yml").read_text()
-    text = text.replace("{{ env_var('JINGXI_HOME', '.jingxi') }}", str(tmp_path))
-    text = text.replace("{{ env_var('JINGXI_MEMORY_LIMIT', '4GB') }}", "100MB")
-    assert "env_var" not in text
-    profile = yaml.safe_load(text)["jingxi"]["outputs"]["duckdb"]
-    (tmp_path / "warehouse").mkdir()
-    return LocalEnvironment(DuckDBCredentials.from_dict({**profile, "schema": "main"}))
+    Home(tmp_path).create()
+    monkeypatch.setenv("JINGXI_HOME", str(tmp_path))
+    monkeypatch.setenv("JINGXI_MEMORY_LIMIT", "100MB")
+    monkeypatch.delenv("JINGXI_AS_OF", raising=False)
+    profile = yaml.safe_load((DBT_PROJECT_DIR / "profiles.yml").read_text())["jingxi"]["outputs"]["duckdb"]
+    return LocalEnvironment(DuckDBCredentials.from_dict(profile))
 
 
 def test_a_model_after_one_that_spilled_is_built(environment: LocalEnvironment, tmp_path: Path) -> None:
@@ -36,4 +35,5 @@ def test_a_model_after_one_that_spilled_is_built(environment: LocalEnvironment, 
         "UTC",
         4_000_000,
     )
+    assert (tmp_path / "warehouse" / "warehouse.duckdb").exists()
     assert second.execute("select current_setting('temp_directory')").fetchone() == (f"{tmp_path}/temp",)
