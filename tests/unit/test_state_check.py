@@ -48,6 +48,50 @@ def test_differences_are_named_by_column_and_number(tmp_path: Path) -> None:
     assert not any(user in str(outcome) for user in ("u1", "u2", "u3", "u4"))
 
 
+Running = tuple[str | None, int, str, str | None]
+RUNNING = (
+    "create table intermediate.counts (owner_key varchar, seen bigint, changed_on date, removed_on date)"
+)
+
+
+def running(path: Path, rows: list[Running]) -> Home:
+    home = warehouse(path, ROWS)
+    with duckdb.connect(str(home.warehouse)) as connection:
+        connection.execute("create table running_models as select 'counts' as model")
+        connection.execute("create schema intermediate")
+        connection.execute(RUNNING)
+        connection.executemany("insert into intermediate.counts values (?, ?, ?, ?)", rows)
+    return home
+
+
+def test_running_models_are_equal_however_they_came_to_hold_their_rows(tmp_path: Path) -> None:
+    rows: list[Running] = [("a", 1, "2026-06-01", None), ("b", 2, "2026-06-02", None)]
+    gone: list[Running] = [("c", 3, "2026-06-02", "2026-06-03"), (None, 1, "2026-06-02", None)]
+    rebuilt: list[Running] = [("b", 2, "2026-06-30", None), ("a", 1, "2026-06-30", None)]
+    outcome = compare(running(tmp_path / "a", [*rows, *gone]), running(tmp_path / "b", rebuilt), DAY)
+    assert outcome.is_equal
+    assert outcome.models == {}
+
+
+@pytest.mark.parametrize(
+    ("rows", "apart"),
+    [
+        ([("a", 1, "2026-06-01", None)], 1),
+        ([("a", 1, "2026-06-01", None), ("b", 3, "2026-06-01", None)], 2),
+        ([("a", 1, "2026-06-01", None), ("b", 2, "2026-06-01", None), ("b", 2, "2026-06-01", None)], 1),
+        ([("a", 1, "2026-06-01", None), ("b", 2, "2026-06-01", "2026-06-02")], 1),
+    ],
+)
+def test_a_wrong_row_of_a_running_model_that_no_user_shows_yet_is_found(
+    tmp_path: Path, rows: list[Running], apart: int
+) -> None:
+    rebuilt = running(tmp_path / "b", [("a", 1, "2026-06-30", None), ("b", 2, "2026-06-30", None)])
+    outcome = compare(running(tmp_path / "a", rows), rebuilt, DAY)
+    assert not outcome.is_equal
+    assert (outcome.users, outcome.models) == (0, {"counts": apart})
+    assert f"counts ({apart})" in str(outcome)
+
+
 def test_a_home_without_a_whole_day_has_nothing_to_compare(tmp_path: Path) -> None:
     home = warehouse(tmp_path / "a", ROWS)
     settings, _ = load_settings(home)
