@@ -7,5 +7,5 @@
 
 {#- Only the new files are opened, so the cost does not grow with history. -#}
 {% macro duckdb__arrived_since(table) -%}
-    read_parquet(jingxi_session.arrived.{{ table }}(), union_by_name = true)
+    read_parquet(jingxi_session.arrived.{{ table }} (), union_by_name = true)
 {%- endmacro %}

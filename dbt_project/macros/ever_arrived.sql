@@ -10,7 +10,7 @@
 {% macro default__ever_arrived(table) -%} {{ source("raw", table) }} {%- endmacro %}
 
 {% macro duckdb__ever_arrived(table) -%}
-    read_parquet(jingxi_session.ever_arrived.{{ table }}(), union_by_name = true)
+    read_parquet(jingxi_session.ever_arrived.{{ table }} (), union_by_name = true)
 {%- endmacro %}
 
 {#- The same rows, only those that arrived after `forward_from()`. -#}
@@ -23,5 +23,5 @@
 {%- endmacro %}
 
 {% macro duckdb__ever_arrived_since(table) -%}
-    read_parquet(jingxi_session.ever_arrived_since.{{ table }}(), union_by_name = true)
+    read_parquet(jingxi_session.ever_arrived_since.{{ table }} (), union_by_name = true)
 {%- endmacro %}
