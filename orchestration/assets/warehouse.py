@@ -30,7 +30,7 @@ from orchestration.warehouse.project import (
     remember_build,
     run_dbt,
 )
-from orchestration.warehouse.state_day import forget_state_day, forward_from, moving_to, remember_state_day
+from orchestration.warehouse.state_day import forget_state_day, moving_to
 
 
 class BuildRunConfig(dg.Config):
@@ -159,22 +159,20 @@ def warehouse_assets(manifest: Path, partitions: dg.PartitionsDefinition[str]) -
                     dbt_args("build", settings, select=HISTORY_SELECTION, tests=False),
                     dbt_environment(home, settings, day, input_hash(home, settings, day), since),
                 )
-        since = None if config.full_refresh else forward_from(home, settings, as_of)
-        forget_state_day(home)
-        context.log.info(f"Building {as_of}{_going_on(since)}")
-        environment = dbt_environment(home, settings, as_of, wanted, since)
-        os.environ.update(environment)
-        (home.dbt_target / "run_results.json").unlink(missing_ok=True)
-        call = dbt.cli(
-            dbt_args("build", settings, full_refresh=config.full_refresh),
-            context=context,
-            target_path=home.dbt_target,
-        )
-        yield from _with_row_counts(context, call, home)
-        if context.is_subset:
-            return
-        remember_state_day(home, as_of, wanted)
-        remember_build(home, as_of, wanted)
+        whole = not context.is_subset
+        with moving_to(home, settings, as_of, anew=config.full_refresh, whole=whole) as since:
+            context.log.info(f"Building {as_of}{_going_on(since)}")
+            environment = dbt_environment(home, settings, as_of, wanted, since)
+            os.environ.update(environment)
+            (home.dbt_target / "run_results.json").unlink(missing_ok=True)
+            call = dbt.cli(
+                dbt_args("build", settings, full_refresh=config.full_refresh),
+                context=context,
+                target_path=home.dbt_target,
+            )
+            yield from _with_row_counts(context, call, home)
+        if whole:
+            remember_build(home, as_of, wanted)
 
     return warehouse
 

@@ -45,6 +45,10 @@ create table if not exists raw_files (
     arrived_on text not null,
     records integer not null
 );
+create table if not exists rewrites (
+    path text primary key references raw_files (path),
+    content_hash text
+);
 create table if not exists fingerprints (
     path text primary key,
     size integer not null,
@@ -79,6 +83,15 @@ from raw_files
 join files on files.file_no = raw_files.file_no
 where raw_files.arrived_on <= :as_of and raw_files.arrived_on > :since
 order by files.table_name, raw_files.arrived_on, files.file_no, raw_files.path
+"""
+
+# Raw files that were changed in place; no hash: the change did not come to its end.
+_REWRITTEN = """
+select files.table_name, rewrites.path, rewrites.content_hash
+from rewrites
+join raw_files on raw_files.path = rewrites.path
+join files on files.file_no = raw_files.file_no
+where raw_files.arrived_on <= :as_of
 """
 
 # Landing files that a later version of their path replaced, and the day from which they no longer count.
@@ -259,7 +272,7 @@ class Registry:
 
     def input_hash(self, as_of: dt.date) -> str:
         """SHA-256 over what counts on `as_of` (table, day of arrival, content) and what counted before, however it
-        came in."""
+        came in, and over the raw files of these that were changed in place."""
         day = {"as_of": as_of.isoformat()}
         facts = {
             f"{table}\t{arrived_on}\t{content_hash}\n"
@@ -269,7 +282,35 @@ class Registry:
             f"{table}\tuntil {replaced_on}\t{content_hash}\n"
             for table, _, replaced_on, content_hash in self._rows(_REPLACED, day)
         }
+        facts |= {
+            f"{table}\trewritten {path}\t{content_hash or self._content_hash(path)}\n"
+            for table, path, content_hash in self._rows(_REWRITTEN, day)
+        }
         return hashlib.sha256("".join(sorted(facts)).encode()).hexdigest()
+
+    def _content_hash(self, path: str) -> str:
+        try:
+            with (self._home.path / path).open("rb") as handle:
+                return hashlib.file_digest(handle, "sha256").hexdigest()
+        except FileNotFoundError:
+            return "gone"
+
+    def raw_stamp(self, as_of: dt.date) -> str:
+        """SHA-256 over size and time of change of every raw file that arrived by `as_of`.
+
+        Says whether anybody touched them since, without reading them; a copy of the home may have another one.
+        """
+        digest = hashlib.sha256()
+        for table, path in self._rows(
+            _ARRIVED, {"as_of": as_of.isoformat(), "since": dt.date.min.isoformat()}
+        ):
+            try:
+                found = (self._home.path / path).stat()
+                facts = f"{found.st_size} {found.st_mtime_ns}"
+            except FileNotFoundError:
+                facts = "gone"
+            digest.update(f"{table} {path} {facts}\n".encode())
+        return digest.hexdigest()
 
     def withdrawn_tables(self, since: dt.date, as_of: dt.date) -> set[str]:
         """Tables of which a raw file counts on `since` and no longer on `as_of`: a path was taken in again."""
@@ -324,24 +365,47 @@ class Registry:
         rows = self._rows("select path, size, mtime_ns, inode, content_hash from fingerprints")
         return {row[0]: Fingerprint(int(row[1]), int(row[2]), int(row[3]), row[4]) for row in rows}
 
-    def commit(self, entries: Iterable[FileEntry], fingerprints: Mapping[str, Fingerprint]) -> None:
-        """Record one intake in one transaction: all of it counts from now on, or nothing does."""
+    def begin_rewrite(self, path: str) -> None:
+        """Record that a raw file is about to change in place: until `end_rewrite` the bytes it has are what counts."""
+        with self._writing() as connection:
+            connection.execute("insert or replace into rewrites values (?, null)", [path])
+
+    def is_being_rewritten(self, path: str) -> bool:
+        """Whether a change in place of a raw file began and did not come to its end."""
+        query = "select 1 from rewrites where path = :path and content_hash is null"
+        return bool(self._rows(query, {"path": path}))
+
+    def end_rewrite(self, path: str, records: int) -> None:
+        """Record what a raw file that changed in place now holds."""
+        content_hash = self._content_hash(path)
+        with self._writing() as connection:
+            connection.execute("insert or replace into rewrites values (?, ?)", [path, content_hash])
+            connection.execute("update raw_files set records = ? where path = ?", [records, path])
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it counts, or nothing does."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         try:
             with closing(sqlite3.connect(self._file, timeout=_SECONDS_TO_WAIT)) as connection:
                 connection.executescript(_SCHEMA)
                 with connection:
                     connection.execute("begin immediate")
-                    self._insert(connection, entries)
-                    connection.executemany(
-                        "insert or replace into fingerprints values (?, ?, ?, ?, ?)",
-                        [
-                            (path, known.size, known.mtime_ns, known.inode, known.content_hash)
-                            for path, known in fingerprints.items()
-                        ],
-                    )
+                    yield connection
         except sqlite3.DatabaseError as error:
             raise self._unusable(error) from error
+
+    def commit(self, entries: Iterable[FileEntry], fingerprints: Mapping[str, Fingerprint]) -> None:
+        """Record one intake in one transaction: all of it counts from now on, or nothing does."""
+        with self._writing() as connection:
+            self._insert(connection, entries)
+            connection.executemany(
+                "insert or replace into fingerprints values (?, ?, ?, ?, ?)",
+                [
+                    (path, known.size, known.mtime_ns, known.inode, known.content_hash)
+                    for path, known in fingerprints.items()
+                ],
+            )
 
     @staticmethod
     def _insert(connection: sqlite3.Connection, entries: Iterable[FileEntry]) -> None:

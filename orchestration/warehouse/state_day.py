@@ -1,8 +1,8 @@
 """The business day that the warehouse holds in full, from which a build of a later day may go on.
 
 Going forward from day P to day D is allowed when the warehouse holds P, and P computed today would be the same: same
-input, settings, project, key (all in the input hash of P). Everything else is rebuilt from the raw files. What is in
-doubt is rebuilt. See dbt_project/docs/decisions/0008-state-day.md.
+input, settings, project, key (all in the input hash of P), and raw files that nobody touched since. Everything else is
+rebuilt from the raw files. What is in doubt is rebuilt. See dbt_project/docs/decisions/0008-state-day.md.
 """
 
 from __future__ import annotations
@@ -31,11 +31,19 @@ def held_day(home: Home, settings: Settings) -> dt.date | None:
     if settings.history.late_rows == "include" or not (mark.exists() and home.warehouse.exists()):
         return None
     try:
-        day, built_from = json.loads(mark.read_text())
+        day, built_from, raw_files = json.loads(mark.read_text())
         since = dt.date.fromisoformat(day)
     except (ValueError, TypeError):
         return None
-    return since if input_hash(home, settings, since) == built_from else None
+    return since if [built_from, raw_files] == _built_from(home, settings, since) else None
+
+
+def _built_from(home: Home, settings: Settings, as_of: dt.date) -> list[str]:
+    """What a day is a function of, and the raw files as they lie there: one changed by hand has another stamp."""
+    return [
+        input_hash(home, settings, as_of),
+        Registry(home).raw_stamp(settings.history.known_until(as_of)),
+    ]
 
 
 def forward_from(home: Home, settings: Settings, as_of: dt.date) -> dt.date | None:
@@ -54,22 +62,22 @@ def forget_state_day(home: Home) -> None:
     _mark(home).unlink(missing_ok=True)
 
 
-def remember_state_day(home: Home, as_of: dt.date, built_from: str) -> None:
-    """Say that every model that goes forward holds `as_of`, built from that input hash."""
-    mark = _mark(home)
-    part = mark.with_suffix(".part")
-    part.write_text(json.dumps([as_of.isoformat(), built_from]))
-    part.replace(mark)
-
-
 @contextmanager
-def moving_to(home: Home, settings: Settings, as_of: dt.date) -> Iterator[dt.date | None]:
-    """One build of `as_of`: yields the day it may go forward from, None to build anew.
+def moving_to(
+    home: Home, settings: Settings, as_of: dt.date, *, anew: bool = False, whole: bool = True
+) -> Iterator[dt.date | None]:
+    """One build of `as_of`: yields the day it may go forward from, None to build anew (always with `anew`).
 
-    The mark goes before the build and comes back after it, so that a build that fails or is killed leaves none.
+    The mark goes before the build and comes back after it, so that a build that fails or is killed, or whose data tests
+    fail, leaves none; nor does one that is not `whole`.
     """
-    since = forward_from(home, settings, as_of)
-    built_from = input_hash(home, settings, as_of)
+    since = None if anew else forward_from(home, settings, as_of)
+    # Before the build: what changes while it goes on is not what was built from.
+    built_from = _built_from(home, settings, as_of)
     forget_state_day(home)
     yield since
-    remember_state_day(home, as_of, built_from)
+    if whole:
+        mark = _mark(home)
+        part = mark.with_suffix(".part")
+        part.write_text(json.dumps([as_of.isoformat(), *built_from]))
+        part.replace(mark)

@@ -31,6 +31,7 @@ from orchestration.ingestion.registry import FileEntry, RawFile, Registry, raw_c
 from orchestration.publishing.health import CHECKS, in_short, read_health
 from orchestration.settings import Settings
 from orchestration.warehouse.project import input_hash, remember_build
+from orchestration.warehouse.state_day import held_day, moving_to
 from tests.command import jingxi
 from tests.warehouse_home import WarehouseHome
 
@@ -546,6 +547,8 @@ def test_a_failure_that_blocks_keeps_the_day_from_being_published(small_home: Pa
     definitions = build_definitions(home, overrides=["lifecycle.new_days=31"])
     loaded = Settings.model_validate({"lifecycle": {"new_days": 31}})
     remember_build(home, AS_OF, input_hash(home, loaded, AS_OF))
+    with moving_to(home, loaded, AS_OF):
+        pass
     chosen = dg.AssetSelection.assets("published").without_checks() | dg.AssetSelection.checks(
         dg.AssetCheckKey(HEALTH_KEY, BLOCKING_CHECK), dg.AssetCheckKey(raw_key("events"), HEALTH_CHECK)
     )
@@ -571,3 +574,5 @@ def test_a_failure_that_blocks_keeps_the_day_from_being_published(small_home: Pa
     errors = " ".join(str(event.event_specific_data) for event in result.all_events if event.is_step_failure)
     assert "events: 3 rows arrived, since 2026-06-30." in errors
     assert home.publication_manifest.read_text() == manifest
+    # What keeps a day from readers does not cost the state: the next build goes on from it.
+    assert held_day(home, loaded) == AS_OF

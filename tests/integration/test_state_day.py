@@ -7,10 +7,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
+from orchestration.errors import IntakeError
+from orchestration.ingestion.registry import Registry
 from orchestration.settings import load_settings
-from orchestration.warehouse.state_day import forward_from, moving_to
+from orchestration.warehouse.project import input_hash
+from orchestration.warehouse.raw_files import replace_raw_file
+from orchestration.warehouse.state_day import forward_from, held_day, moving_to
 from tests.warehouse_home import WarehouseHome
 
 EVENTS = "stg_raw__events"
@@ -139,7 +144,7 @@ def test_a_build_that_does_not_finish_leaves_no_day(home: WarehouseHome) -> None
     assert forward_from(home.home, settings, dt.date(2026, 1, 2)) is None
 
 
-@pytest.mark.parametrize("content", ["", "[]", '["2026-01-01"]', '["tomorrow", "x"]', "{", "null"])
+@pytest.mark.parametrize("content", ["", "[]", '["2026-01-01", "x"]', '["tomorrow", "x", "y"]', "{", "null"])
 def test_a_damaged_mark_is_no_mark(home: WarehouseHome, content: str) -> None:
     settings, _ = load_settings(home.home)
     assert forward_from(home.home, settings, dt.date(2026, 1, 2)) == dt.date(2026, 1, 1)
@@ -154,3 +159,110 @@ def test_a_model_built_by_hand_since_then_is_built_anew(home: WarehouseHome) -> 
     assert home.advance("2026-01-02", EVENTS) == "2026-01-01"
     assert went_on_from(home) is None
     assert len(staged(home)) == 3
+
+
+def test_a_data_test_that_fails_leaves_no_day_and_the_next_build_mends_it(tmp_path: Path) -> None:
+    model = "int_identity__fact_sightings"
+    home = WarehouseHome(tmp_path / "home")
+    home.arrive("events", [event("e1", "2026-01-01 10:00:00")], "2026-01-01")
+    assert home.advance("2026-01-01", f"+{model}") is None
+    right = home.rows(f"select * exclude (witness) from intermediate.{model}")
+    with duckdb.connect(str(home.home.warehouse)) as connection:
+        connection.execute(f"insert into intermediate.{model} from intermediate.{model}")
+    home.arrive("members", [{"member_id": "m1"}], "2026-01-02")
+    with pytest.raises(AssertionError, match="one_row_per_int_identity__fact_sightings"):
+        home.advance("2026-01-02", f"+{model}")
+    assert not mark(home).exists()
+    assert home.advance("2026-01-02", f"+{model}") is None
+    assert home.rows(f"select * exclude (witness) from intermediate.{model}") == right
+
+
+# --- raw files that change in place ---
+
+
+def only_raw_file(home: WarehouseHome) -> Path:
+    (file,) = (home.home.raw / "events" / "2026-01-01").iterdir()
+    return file
+
+
+def without_the_first_event(file: Path, target: Path) -> Path:
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"copy (from '{file}' where event_id is distinct from 'e1') to '{target}' (format parquet)"
+        )
+    return target
+
+
+def test_a_raw_file_that_somebody_changed_is_not_gone_on_from(home: WarehouseHome, tmp_path: Path) -> None:
+    settings, _ = load_settings(home.home)
+    file = only_raw_file(home)
+    assert forward_from(home.home, settings, dt.date(2026, 1, 2)) == dt.date(2026, 1, 1)
+    shutil.copyfile(without_the_first_event(file, tmp_path / "other.parquet"), file)
+    assert forward_from(home.home, settings, dt.date(2026, 1, 2)) is None
+    assert home.advance("2026-01-02", EVENTS) is None
+    assert len(staged(home)) == 1
+    file.unlink()
+    assert forward_from(home.home, settings, dt.date(2026, 1, 2)) is None
+
+
+def test_a_raw_file_is_replaced_and_everything_knows(home: WarehouseHome, tmp_path: Path) -> None:
+    settings, _ = load_settings(home.home)
+    first = dt.date(2026, 1, 1)
+    file = only_raw_file(home)
+    path = file.relative_to(home.home.path).as_posix()
+    hash_before = input_hash(home.home, settings, first)
+    same = Path(shutil.copyfile(file, tmp_path / "same.parquet"))
+    assert not replace_raw_file(home.home, path, same)
+    assert not same.exists()
+    assert (held_day(home.home, settings), input_hash(home.home, settings, first)) == (first, hash_before)
+    # One row is gone; it counted for every day, so every day has another input hash.
+    assert replace_raw_file(home.home, path, without_the_first_event(file, tmp_path / "other.parquet"))
+    hash_after = input_hash(home.home, settings, first)
+    assert hash_after != hash_before
+    assert held_day(home.home, settings) is None
+    assert Registry(home.home).arrivals(first)[0].accepted == 1
+    assert home.advance("2026-01-02", EVENTS) is None
+    assert len(staged(home)) == 1
+    assert home.advance("2026-01-03", EVENTS) == "2026-01-02"
+    assert input_hash(home.home, settings, first) == hash_after
+
+
+@pytest.mark.parametrize("dies_at", ["replace", "end_rewrite"])
+def test_a_replacement_that_dies_on_the_way_counts_as_what_lies_there(
+    home: WarehouseHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: str
+) -> None:
+    settings, _ = load_settings(home.home)
+    first = dt.date(2026, 1, 1)
+    file = only_raw_file(home)
+    path = file.relative_to(home.home.path).as_posix()
+    other = without_the_first_event(file, tmp_path / "other.parquet")
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path if dies_at == "replace" else Registry, dies_at, die)
+        replace_raw_file(home.home, path, Path(shutil.copyfile(other, tmp_path / "first.parquet")))
+    assert held_day(home.home, settings) is None
+    in_between = input_hash(home.home, settings, first)
+    assert replace_raw_file(home.home, path, other)
+    after = input_hash(home.home, settings, first)
+    assert (in_between == after) == (dies_at == "end_rewrite")
+    assert Registry(home.home).arrivals(first)[0].accepted == 1
+
+
+def test_only_a_raw_file_is_replaced_and_only_by_one_like_it(home: WarehouseHome, tmp_path: Path) -> None:
+    settings, _ = load_settings(home.home)
+    file = only_raw_file(home)
+    path = file.relative_to(home.home.path).as_posix()
+    other = tmp_path / "other.parquet"
+    with duckdb.connect() as connection:
+        connection.execute(f"copy (select 1 as event_id) to '{other}' (format parquet)")
+    with pytest.raises(IntakeError, match="other columns"):
+        replace_raw_file(home.home, path, other)
+    other.write_text("event_id")
+    with pytest.raises(IntakeError, match="cannot be read as Parquet"):
+        replace_raw_file(home.home, path, other)
+    with pytest.raises(IntakeError, match="is no raw file"):
+        replace_raw_file(home.home, "raw/events/2026-01-01/none.parquet", other)
+    assert held_day(home.home, settings) == dt.date(2026, 1, 1)
