@@ -6,7 +6,6 @@ import json
 import shutil
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from tests.command import ask, jingxi, marts
@@ -145,23 +144,3 @@ def test_bad_files_build_nothing_and_lose_nothing(small_home: Path, tmp_path: Pa
     assert outcome.json["intake"]["orders"]["accepted"] == 1
     assert outcome.json["intake"]["orders"]["set aside"] == 2
     assert _manifest(home) != before
-
-
-def test_published_files_hold_no_raw_identifier(small_home: Path) -> None:
-    with duckdb.connect() as connection:
-        connection.execute(f"attach '{small_home}/published/marts.duckdb' as marts (read_only)")
-        connection.execute(f"attach '{small_home}/published/private.duckdb' as private (read_only)")
-        identifiers = (
-            "select id from private.main.user_identifiers where id_type in ('phone', 'email', 'unionid')"
-        )
-        assert connection.execute(f"select count(*) > 0 from ({identifiers})").fetchall() == [(True,)]
-        columns = connection.execute(
-            "select table_name, column_name from duckdb_columns() "
-            "where database_name = 'marts' and data_type = 'VARCHAR'"
-        ).fetchall()
-        for table, column in columns:
-            found = connection.execute(
-                f'select count(*) from marts.main."{table}" where "{column}" in ({identifiers})'
-            ).fetchall()
-            assert found == [(0,)], (table, column)
-    assert (small_home / "published" / "private.duckdb").stat().st_mode & 0o777 == 0o600
