@@ -14,6 +14,7 @@
             when 'phone'
             then
                 coalesce(
+                    nullif(regexp_extract({{ id }}, '^(1[0-9]{10})$', 1), ''),
                     nullif(regexp_extract({{ dialled }}, '^(?:(?:[+]|00)?86)?(1[0-9]{10})$', 1), ''),
                     '+' || nullif(regexp_extract({{ dialled }}, '^(?:[+]|00)([1-9][0-9]{5,14})$', 1), ''),
                     nullif(regexp_extract({{ dialled }}, '^([0-9]+)$', 1), ''),

@@ -52,14 +52,13 @@ with
             judged.id_type,
             judged.id,
             judged.is_junk,
-            numbered.identifier_key,
+            case when not judged.is_junk then numbered.identifier_key end as identifier_key,
             judged.first_seen_at,
             judged.last_seen_at,
             judged.first_arrived_on,
             judged.is_current
         from judged
-        left join
-            numbered on not judged.is_junk and numbered.id_type = judged.id_type and numbered.id = judged.id
+        left join numbered on numbered.id_type = judged.id_type and numbered.id = judged.id
     )
 select *
 from final

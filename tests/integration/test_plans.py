@@ -1,0 +1,46 @@
+"""How the engine means to compute the models: nothing that grows with the square of the users."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from orchestration.home import Home
+from orchestration.warehouse.session import Plugin
+
+
+def _loops(node: dict[str, Any]) -> Iterator[str]:
+    """Conditions of the joins that compare every row with every row."""
+    if node["name"] == "BLOCKWISE_NL_JOIN":
+        yield json.dumps(node["extra_info"])
+    for child in node["children"]:
+        yield from _loops(child)
+
+
+def test_no_join_hides_an_equality_from_the_engine(
+    small_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A condition on one side only, in the `on` of an outer join, turns a hash join into a loop over all pairs."""
+    path = tmp_path / "home"
+    shutil.copytree(small_home, path, symlinks=True)
+    monkeypatch.setenv("JINGXI_HOME", str(path))
+    monkeypatch.setenv("JINGXI_AS_OF", "2026-06-30")
+    compiled = sorted((Home(path).dbt_target / "compiled/jingxi/models").rglob("*.sql"))
+    assert len(compiled) > 100
+    with duckdb.connect(str(Home(path).warehouse)) as connection:
+        plugin = Plugin.__new__(Plugin)
+        plugin.configure_connection(connection)
+        plugin.configure_cursor(connection)
+        loops = {}
+        for file in compiled:
+            ((_, plan),) = connection.execute(f"explain (format json) {file.read_text()}").fetchall()
+            found = [loop for node in json.loads(plan) for loop in _loops(node) if " = " in loop]
+            if found:
+                loops[file.stem] = found
+    assert loops == {}
