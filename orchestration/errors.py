@@ -5,6 +5,7 @@ JingxiError            the work failed; one sentence for a person; exit status 1
 ├── IntakeError        input that cannot be taken in; nothing was built
 ├── BuildError         dbt failed or a test did not pass; published marts are unchanged
 ├── PublishError       the new version could not be published; the old one stays
+├── HeldError          an audience's size is beyond its guard; its last files stay
 └── LockedError        another run writes to this home
 """
 
@@ -33,6 +34,10 @@ class BuildError(JingxiError):
 
 class PublishError(JingxiError):
     """A new version could not be published. The old one stays."""
+
+
+class HeldError(JingxiError):
+    """The size of an audience is beyond its guard. Its last files stay until a person accepts the new size."""
 
 
 class LockedError(JingxiError):

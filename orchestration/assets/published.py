@@ -8,13 +8,16 @@ from pathlib import Path
 import dagster as dg
 
 from orchestration.assets.landing import BACKFILL, OWNERS
-from orchestration.errors import PublishError
+from orchestration.errors import HeldError, PublishError
 from orchestration.publishing.audience_files import AudienceExport, write_audience_files
 from orchestration.publishing.publish import publish, published_as
 from orchestration.resources.workspace import Workspace
 from orchestration.warehouse.project import by_date_marts, input_hash, is_built, kept_days, published_models
 
 PUBLISHED_KEY = dg.AssetKey("published")
+
+
+GUARD_CHECK = "size_within_guard"
 
 
 def audience_key(audience: str) -> dg.AssetKey:
@@ -73,7 +76,7 @@ def published_asset(
 def audience_file_assets(
     exports: Sequence[AudienceExport], partitions: dg.PartitionsDefinition[str]
 ) -> dg.AssetsDefinition:
-    """One asset per declared audience: its files."""
+    """One asset per declared audience: its files; a check for each that has a guard on its size."""
 
     @dg.multi_asset(
         name="audience_files",
@@ -89,12 +92,23 @@ def audience_file_assets(
             )
             for export in exports
         ],
+        check_specs=[
+            dg.AssetCheckSpec(
+                GUARD_CHECK,
+                asset=audience_key(export.name),
+                description="The number of members is within the guard that the audience declares; else its last "
+                "files stay until a person accepts the size.",
+            )
+            for export in exports
+            if export.guard
+        ],
+        can_subset=True,
         partitions_def=partitions,
         backfill_policy=BACKFILL,
     )
     def audience_files(
         context: dg.AssetExecutionContext, workspace: Workspace
-    ) -> Iterator[dg.MaterializeResult[None]]:
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         as_of = dt.date.fromisoformat(context.partition_key)
         published = published_as(workspace.home)
         if published is None or published[0] != as_of:
@@ -102,10 +116,20 @@ def audience_file_assets(
             context.log.info(f"No audience files for {as_of}: a later day is published.")
             return
         for export in exports:
-            result = write_audience_files(workspace.home, export, as_of=as_of, settings=workspace.settings)
+            key = audience_key(export.name)
+            if key not in context.selected_asset_keys:
+                continue
+            try:
+                result = write_audience_files(
+                    workspace.home, export, as_of=as_of, settings=workspace.settings
+                )
+            except HeldError as held:
+                context.log.warning(str(held))
+                yield _guard_result(key, str(held), passed=False)
+                continue
             context.log.info(f"Wrote {export.name}: {result.rows} users")
             yield dg.MaterializeResult(
-                asset_key=audience_key(export.name),
+                asset_key=key,
                 metadata={
                     "dagster/row_count": result.rows,
                     "held out": result.held_out,
@@ -114,4 +138,17 @@ def audience_file_assets(
                 },
             )
 
+            if export.guard and dg.AssetCheckKey(key, GUARD_CHECK) in context.selected_asset_check_keys:
+                yield _guard_result(key, "The size is within the guard, or was accepted.", passed=True)
+
     return audience_files
+
+
+def _guard_result(key: dg.AssetKey, sentence: str, *, passed: bool) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=passed,
+        asset_key=key,
+        check_name=GUARD_CHECK,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={"sentence": sentence},
+    )

@@ -304,6 +304,9 @@ def export(
         list[Format] | None,
         typer.Option("--format", help="csv, xlsx or parquet; may be repeated. Default: as declared."),
     ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Write the files although the audience's guard holds them.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write an audience's files again from the published marts."""
@@ -318,7 +321,11 @@ def export(
         f"jingxi export {audience}", on_wait=lambda who: warnings.print(f"Waiting for {who}.")
     ):
         result = write_audience_files(
-            target, declared, formats=[kind.value for kind in format_] if format_ else None, settings=settings
+            target,
+            declared,
+            formats=[kind.value for kind in format_] if format_ else None,
+            settings=settings,
+            accept=accept,
         )
     if as_json:
         _print_json(result.to_dict())

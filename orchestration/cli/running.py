@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from orchestration.assets.health import HEALTH_CHECK
+from orchestration.assets.published import GUARD_CHECK
 from orchestration.definitions import build_definitions
 from orchestration.errors import JingxiError, UsageError
 from orchestration.home import PROJECT_ROOT, Home, Origin
@@ -95,6 +96,7 @@ class RunSummary:
     checks_passed: int = 0
     health: list[dict[str, Any]] = field(default_factory=list)
     audiences: dict[str, dict[str, Any]] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as JSON types."""
@@ -111,6 +113,7 @@ class RunSummary:
             "checks_passed": self.checks_passed,
             "health": self.health,
             "audiences": self.audiences,
+            "held": self.held,
         }
 
     def show(self, console: Console) -> None:
@@ -256,6 +259,8 @@ def _gather(summary: RunSummary, result: dg.ExecuteInProcessResult, home: Home) 
         if event.event_type_value == "ASSET_CHECK_EVALUATION":
             evaluation = event.asset_check_evaluation_data
             summary.checks_passed += evaluation.passed
+            if evaluation.check_name == GUARD_CHECK and not evaluation.passed:
+                summary.held[evaluation.asset_key.path[-1]] = str(evaluation.metadata["sentence"].value)
             if evaluation.check_name == HEALTH_CHECK:
                 checks: Any = evaluation.metadata["checks"].value
                 summary.health += [{"table": evaluation.asset_key.path[-1], **check} for check in checks]

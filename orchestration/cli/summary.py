@@ -47,6 +47,8 @@ def show_summary(summary: dict[str, Any], home: Home, console: Console) -> None:
         for name, numbers in summary["audiences"].items():
             table.add_row(name, f"{numbers['dagster/row_count']:,}", f"{numbers['held out']:,}")
         console.print(table)
+    for sentence in summary["held"].values():
+        console.print(f"  [red]held[/red]  {escape(sentence)}", highlight=False, soft_wrap=True)
     published = summary["published"]
     state = "unchanged" if published.get("unchanged") else f"{summary['checks_passed']:,} checks passed"
     console.print(

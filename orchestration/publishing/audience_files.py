@@ -24,6 +24,7 @@ import duckdb
 from orchestration.errors import JingxiError, PublishError, UsageError
 from orchestration.home import Home
 from orchestration.publishing import cells, database, files
+from orchestration.publishing.audience_guard import SizeGuard, hold_back
 from orchestration.publishing.database import Place, name
 from orchestration.publishing.pair import open_pair
 from orchestration.publishing.publication import Publication
@@ -77,6 +78,7 @@ class AudienceExport:
     formats: tuple[FileFormat, ...] = ("csv", "xlsx", "parquet")
     definition: Any = ""
     definition_hash: str = ""
+    guard: SizeGuard | None = None
 
     def hash(self) -> str:
         """SHA-256 of the definition, unless the declarer gave one."""
@@ -150,15 +152,17 @@ def write_audience_files(
     as_of: dt.date | None = None,
     formats: Sequence[FileFormat] | None = None,
     settings: Settings | None = None,
+    accept: bool = False,
 ) -> ExportResult:
     """Write the files of an audience from the published marts.
 
     `as_of`, when given, must be the published day. `formats` overrides those of the audience; formats that an
     earlier export of this day wrote are written again, so that the manifest covers all files of the folder.
     Files that would get the same bytes are left untouched. `settings` are those of the home by default.
+    `accept`: a person has seen the size, so the audience's guard is not asked.
 
     Raises UsageError for a name, column or format that does not exist, JingxiError when nothing fitting is
-    published, PublishError when the files cannot be written.
+    published, HeldError when the size is beyond the guard, PublishError when the files cannot be written.
     """
     wanted = _check(audience, formats)
     settings = settings or load_settings(home)[0]
@@ -168,6 +172,9 @@ def write_audience_files(
                 f"The published marts describe {publication.as_of}, not {as_of}: "
                 f"run `jingxi run --as-of {as_of}` or leave the day out."
             )
+        if audience.guard and not accept:
+            members = _members_count(session, audience.name, publication.as_of)
+            hold_back(home, audience.name, audience.guard, publication.as_of, members)
         folder = _folder(home, audience.name, publication.as_of)
         try:
             with _locked(folder):
@@ -179,6 +186,16 @@ def write_audience_files(
                 f"The files of the audience {audience.name} could not be written to {folder}: "
                 f"{database.reason(error)}. Repair the cause, then export again."
             ) from error
+
+
+def _members_count(session: duckdb.DuckDBPyConnection, audience: str, as_of: dt.date) -> int:
+    if "audience_members" not in database.tables(session, Place("marts", "main")):
+        raise JingxiError("The published marts hold no audience_members: run `jingxi run` first.")
+    row = session.execute(
+        "select count(*) from marts.main.audience_members where audience = ? and as_of_date = ?",
+        [audience, as_of],
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 class _Export:
@@ -248,7 +265,8 @@ class _Export:
 
     def _order_hash(self) -> str:
         """SHA-256 of everything but the marts that the files follow from."""
-        order = [MANIFEST_FORMAT, self.zone, dataclasses.asdict(self.audience), duckdb.__version__]
+        declared = {**dataclasses.asdict(self.audience), "guard": None}  # says whether, not what
+        order = [MANIFEST_FORMAT, self.zone, declared, duckdb.__version__]
         return hashlib.sha256(_definition_text(order).encode()).hexdigest()
 
     def _is_done(self, old: dict[str, Any], formats: Sequence[FileFormat]) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from orchestration.errors import UsageError
 from orchestration.home import DBT_PROJECT_DIR
 from orchestration.publishing.audience_files import AudienceExport, ExportColumn
+from orchestration.publishing.audience_guard import SizeGuard
 from orchestration.publishing.labels import COLUMN_LABELS, IDENTIFIER_LABELS
 from orchestration.specs.audiences import Audience
 from orchestration.specs.documents import nearest
@@ -50,4 +51,5 @@ def audience_export(audience: Audience, tags: Mapping[str, Tag]) -> AudienceExpo
         formats=spec.export.formats,
         definition=audience.definition,
         definition_hash=audience.definition_hash,
+        guard=SizeGuard(**spec.guard.model_dump()) if spec.guard else None,
     )

@@ -6,8 +6,9 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -28,6 +29,7 @@ from orchestration.specs.documents import (
 )
 from orchestration.specs.kinds import Loaded, Project
 from orchestration.specs.predicates import (
+    InAudience,
     Predicate,
     TagType,
     Vocabulary,
@@ -94,6 +96,39 @@ class ExportSpec(SpecModel):
     )
 
 
+class WaterfallSpec(SpecModel):
+    """A group of audiences of which a user sits in one: the first by priority that takes her."""
+
+    group: Name = Field(description="Audiences of the same group share out the users")
+    priority: int = Field(
+        ge=1, le=1_000_000, description="1 comes first; each audience of a group has its own"
+    )
+
+
+class GuardSpec(SpecModel):
+    """Bounds of the size; beyond them no file is written until a person accepts it."""
+
+    max_change_percent: int | Decimal | None = Field(
+        None, gt=0, description="At most so many percent more or fewer members than in the last files"
+    )
+    min_members: int | None = Field(None, ge=0, description="At least so many members")
+    max_members: int | None = Field(None, ge=0, description="At most so many members")
+
+    @model_validator(mode="after")
+    def _bounds(self) -> GuardSpec:
+        if self.max_change_percent is None and self.min_members is None and self.max_members is None:
+            raise PydanticCustomError(
+                "refused", "a guard needs max_change_percent, min_members or max_members; or remove it."
+            )
+        if (
+            self.min_members is not None
+            and self.max_members is not None
+            and self.min_members > self.max_members
+        ):
+            raise PydanticCustomError("refused", "min_members is above max_members: no size fits.")
+        return self
+
+
 class AudienceSpec(SpecModel):
     """One audience: a file of dbt_project/specs/audiences."""
 
@@ -111,6 +146,8 @@ class AudienceSpec(SpecModel):
         (), max_length=5, description="Who comes first when there is a limit"
     )
     holdout: HoldoutSpec | None = None
+    waterfall: WaterfallSpec | None = None
+    guard: GuardSpec | None = None
     export: ExportSpec = ExportSpec()
     expires_on: Annotated[dt.date | None, BeforeValidator(_day)] = Field(
         None, description="Last day on which the audience has members"
@@ -143,7 +180,7 @@ class Audience:
 
     spec: AudienceSpec
     who: Predicate
-    suppress: tuple[tuple[str, Predicate], ...]
+    suppress: tuple[tuple[str, Predicate], ...]  # as declared, then the better placed ones of the waterfall
     document: Document
 
     @property
@@ -256,10 +293,62 @@ def read_audiences(project: Project, tags: Mapping[str, Tag]) -> tuple[dict[str,
         problems += found
         if audience is not None:
             audiences[audience.name] = audience
+    audiences, found = with_waterfalls(audiences)
+    problems += found
     ordered, cycle = in_order(audiences)
     if cycle:
         problems.append(circle(audiences[cycle[0]], cycle))
     return {name: audiences[name] for name in ordered}, problems
+
+
+def with_waterfalls(audiences: Mapping[str, Audience]) -> tuple[dict[str, Audience], list[Problem]]:
+    """The audiences, each leaving out the members of those that come before it in its group, and what is wrong.
+
+    A user whom a better placed audience leaves out, or has no room for, is still to be had by the next one.
+    """
+    groups: dict[str, list[Audience]] = {}
+    for audience in audiences.values():
+        if audience.spec.waterfall:
+            groups.setdefault(audience.spec.waterfall.group, []).append(audience)
+    placed = dict(audiences)
+    problems: list[Problem] = []
+    for group, members in groups.items():
+        members.sort(key=lambda audience: (_priority(audience), audience.name))
+        for better, audience in pairwise(members):
+            if _priority(better) == _priority(audience):
+                problems.append(
+                    audience.document.problem(
+                        ("waterfall", "priority"),
+                        f"{better.name} has the priority {_priority(better)} in the group {group} too; "
+                        "give each audience of a group its own.",
+                    )
+                )
+        for position, audience in enumerate(members):
+            declared = tuple(
+                (reason, rule) for reason, rule in audience.suppress if reason in audience.spec.suppress
+            )
+            better_ones = tuple(
+                (placed_in(other.name), InAudience(other.name)) for other in members[:position]
+            )
+            problems += [
+                audience.document.problem(
+                    ("suppress", reason),
+                    f"the waterfall gives the reason {reason} itself; choose another name.",
+                )
+                for reason, _ in better_ones
+                if reason in audience.spec.suppress
+            ]
+            placed[audience.name] = replace(audience, suppress=declared + better_ones)
+    return placed, problems
+
+
+def placed_in(audience: str) -> str:
+    """The reason for which a user is left out because a better placed audience of the waterfall has her."""
+    return f"placed_in_{audience}"
+
+
+def _priority(audience: Audience) -> int:
+    return audience.spec.waterfall.priority if audience.spec.waterfall else 0
 
 
 def circle(first: Audience, cycle: Sequence[str]) -> Problem:
@@ -271,7 +360,9 @@ def circle(first: Audience, cycle: Sequence[str]) -> Problem:
         for location in _mentions(document.data.get(field), cycle[1], (field,))
     ]
     text = f"audiences name each other in a circle: {' → '.join(cycle)}; remove one of these conditions."
-    return document.problem(found[0] if found else ("who",), text)
+    if not found:
+        text += " An audience of a waterfall names all that come before it."
+    return document.problem(found[0] if found else ("waterfall",), text)
 
 
 def _mentions(raw: object, audience: str, at: Location) -> list[Location]:

@@ -20,7 +20,7 @@ from rich.table import Table
 from orchestration.errors import JingxiError, UsageError
 from orchestration.home import DBT_PROJECT_DIR, Home
 from orchestration.specs.audience_sql import KIND, audience_cte, cte
-from orchestration.specs.audiences import BUCKETS, Audience, circle, in_order, read_audience
+from orchestration.specs.audiences import BUCKETS, Audience, circle, in_order, read_audience, with_waterfalls
 from orchestration.specs.catalog import KEY, Column, ValueType
 from orchestration.specs.documents import SpecError, nearest, shown
 from orchestration.specs.kinds import Project
@@ -120,7 +120,9 @@ def preview_audience(audience: str, home: Home, *, dbt_dir: Path = DBT_PROJECT_D
         read, problems = read_audience(loaded, project, tag_types(tags), names)
         if read is None:
             raise SpecError(problems)
-        every = every | {read.name: read}
+        every, problems = with_waterfalls(every | {read.name: read})
+        if problems:
+            raise SpecError(problems)
         cycle = in_order(every)[1]
         if cycle:
             raise SpecError([circle(every[cycle[0]], cycle)])
@@ -210,7 +212,9 @@ class _Preview:
             as_of=self.as_of,
             definition=self.audience.definition,
             met=met,
-            suppressed={reason: int(found[reason]) for reason in spec.suppress if reason in found},
+            suppressed={
+                reason: int(found[reason]) for reason, _ in self.audience.suppress if reason in found
+            },
             over_limit=over_limit,
             members=members,
             held_out=held_out,

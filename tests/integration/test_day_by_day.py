@@ -19,7 +19,14 @@ from tests.command import ask, jingxi, marts
 pytestmark = pytest.mark.shared
 
 LAST = "2011-12-10"
-BY_DATE = {"rfm_daily", "audience_history", "history_days", "user_wide_daily"}
+BY_DATE = {
+    "rfm_daily",
+    "audience_history",
+    "audience_metrics",
+    "audience_suppressions",
+    "history_days",
+    "user_wide_daily",
+}
 OF_THE_DAY = "select * from {} where as_of_date = date '{}' order by all"
 # One day of history: what is compared is the day that was built, not the days filled in before it.
 SETTINGS = ("--set", "history.days=1")
@@ -93,7 +100,7 @@ def test_with_a_full_build_on_every_day(online_retail_home: Path, shared_data: P
     past = days[len(days) // 2].isoformat()
     at_once = shutil.copytree(online_retail_home, tmp_path / "at_once")
     _run(at_once, shared_data / "online_retail", past)
-    for name in ("rfm_daily", "audience_history"):
+    for name in ("rfm_daily", "audience_history", "audience_metrics", "audience_suppressions"):
         rows = ask(tmp_path / "daily", OF_THE_DAY.format(name, past))
         assert rows
         assert ask(at_once, OF_THE_DAY.format(name, past)) == rows, name

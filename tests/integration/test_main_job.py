@@ -11,6 +11,14 @@ import pytest
 from tests.command import ask, jingxi, marts
 
 AS_OF = "2026-06-30"
+BY_DATE = {
+    "rfm_daily",
+    "audience_history",
+    "audience_metrics",
+    "audience_suppressions",
+    "history_days",
+    "user_wide_daily",
+}
 
 
 def _copy(home: Path, to: Path) -> Path:
@@ -20,6 +28,12 @@ def _copy(home: Path, to: Path) -> Path:
 
 def _manifest(home: Path) -> str:
     return (home / "published" / "manifest.json").read_text()
+
+
+def _audience_files(home: Path) -> dict[Path, bytes]:
+    return {
+        file.relative_to(home): file.read_bytes() for file in (home / "exports").rglob("*") if file.is_file()
+    }
 
 
 def test_everything_is_published(small_home: Path) -> None:
@@ -71,27 +85,38 @@ def test_a_back_fill_adds_its_day_and_never_moves_the_published_one(small_home: 
     before = marts(home)
     jingxi("run", "--home", home, "--as-of", "2026-06-20")
     after = marts(home)
-    by_date = {"rfm_daily", "audience_history", "history_days", "user_wide_daily"}
-    assert {name: rows for name, rows in after.items() if name not in by_date} == {
-        name: rows for name, rows in before.items() if name not in by_date
+    assert {name: rows for name, rows in after.items() if name not in BY_DATE} == {
+        name: rows for name, rows in before.items() if name not in BY_DATE
     }
+    for name in ("audience_metrics", "audience_suppressions"):
+        assert before[name]
+        held = {row[1] for row in before[name]}  # as_of_date
+        assert [row for row in after[name] if row[1] in held] == before[name], name
+    movements = "select count(*) filter (entered_count is null), count(*) from audience_metrics where as_of_date = '{}'"
+    # The first day of the history has no day before it; the day that was asked for has one.
+    assert ask(home, movements.format("2026-06-19")) == [(9, 9)]
+    assert ask(home, movements.format("2026-06-20")) == [(0, 9)]
     days = [row[0] for row in ask(home, "select distinct as_of_date::varchar from rfm_daily order by 1")]
     assert "2026-06-20" in days
     assert days[-1] == AS_OF
     jingxi("run", "--home", home, "--as-of", AS_OF)
-    assert {name: rows for name, rows in marts(home).items() if name not in by_date} == {
-        name: rows for name, rows in before.items() if name not in by_date
+    assert {name: rows for name, rows in marts(home).items() if name not in BY_DATE} == {
+        name: rows for name, rows in before.items() if name not in BY_DATE
     }
 
 
 def test_the_warehouse_can_be_rebuilt_from_raw(small_home: Path, tmp_path: Path) -> None:
     home = _copy(small_home, tmp_path / "home")
     before = marts(home)
+    files = _audience_files(home)
+    assert {name.suffix for name in files} == {".csv", ".xlsx", ".parquet", ".json"}
+    shutil.rmtree(home / "exports")
     shutil.rmtree(home / "warehouse")
     shutil.rmtree(home / "landing", ignore_errors=True)
     (home / "landing").mkdir()
     jingxi("run", "--home", home, "--as-of", AS_OF, "--landing", home / "landing", "--full-refresh")
     assert marts(home) == before
+    assert _audience_files(home) == files
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,30 @@ AUDIENCE_MISTAKES = {
         8,
         "audiences name each other in a circle: spring → spring",
     ),
+    "guard without a bound": (
+        "expires_on: 2026-12-31",
+        "guard: {}",
+        19,
+        "a guard needs max_change_percent, min_members or max_members",
+    ),
+    "guard that nothing passes": (
+        "expires_on: 2026-12-31",
+        "guard: {min_members: 5, max_members: 4}",
+        19,
+        "min_members is above max_members",
+    ),
+    "guard without room": (
+        "expires_on: 2026-12-31",
+        "guard: {max_change_percent: 0}",
+        19,
+        "max_change_percent must be more than 0",
+    ),
+    "waterfall without a group": (
+        "expires_on: 2026-12-31",
+        "waterfall: {priority: 1}",
+        19,
+        "waterfall.group is missing",
+    ),
     "unknown condition": (
         "{tag: big}",
         "{colum: x}",
@@ -360,6 +384,52 @@ def test_a_circle_of_audiences_is_named(dbt_dir: Path) -> None:
         (dbt_dir / f"specs/audiences/{name}.yml").write_text(text)
     (found,) = refusal(dbt_dir)
     assert "audiences name each other in a circle: a → b → c → a" in found
+
+
+def waterfall(dbt_dir: Path, **audiences: str) -> None:
+    """Audiences of one group, each with its priority, and more lines of its own."""
+    (dbt_dir / "specs/audiences/spring.yml").unlink()
+    for name, more in audiences.items():
+        text = AUDIENCE.replace("audience: spring", f"audience: {name}")
+        (dbt_dir / f"specs/audiences/{name}.yml").write_text(text + more)
+
+
+def test_two_audiences_of_a_waterfall_with_one_priority_are_refused(dbt_dir: Path) -> None:
+    line = "waterfall: {{group: {}, priority: {}}}\n"
+    waterfall(dbt_dir, a=line.format("push", 1), b=line.format("push", 2), c=line.format("push", 2))
+    (found,) = refusal(dbt_dir)
+    assert found == (
+        "dbt_project/specs/audiences/c.yml:20: b has the priority 2 in the group push too; "
+        "give each audience of a group its own."
+    )
+    (dbt_dir / "specs/audiences/c.yml").unlink()
+    waterfall_other = AUDIENCE.replace("audience: spring", "audience: d") + line.format("mail", 2)
+    (dbt_dir / "specs/audiences/d.yml").write_text(waterfall_other)
+    load_project(dbt_dir, columns=COLUMNS)
+
+
+def test_a_waterfall_against_its_own_order_is_a_circle(dbt_dir: Path) -> None:
+    first = AUDIENCE.replace("{tag: big}", "{audience: b}").split("\n", 1)[1]
+    waterfall(dbt_dir, b="waterfall: {group: push, priority: 2}\n")
+    (dbt_dir / "specs/audiences/a.yml").write_text(
+        "audience: a\n" + first + "waterfall: {group: push, priority: 1}\n"
+    )
+    (found,) = refusal(dbt_dir)
+    assert "audiences name each other in a circle: a → b → a; remove one" in found
+
+
+def test_a_reason_of_the_waterfall_cannot_be_declared(dbt_dir: Path) -> None:
+    waterfall(
+        dbt_dir,
+        a="waterfall: {group: push, priority: 1}\n",
+        b="waterfall: {group: push, priority: 2}\n",
+    )
+    file = dbt_dir / "specs/audiences/b.yml"
+    file.write_text(file.read_text().replace("  blocked:", "  placed_in_a:"))
+    (found,) = refusal(dbt_dir)
+    assert found.startswith(
+        "dbt_project/specs/audiences/b.yml:10: the waterfall gives the reason placed_in_a"
+    )
 
 
 def test_all_problems_are_told_at_once(dbt_dir: Path) -> None:

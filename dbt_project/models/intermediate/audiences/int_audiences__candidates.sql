@@ -75,7 +75,7 @@ with
     ),
 
     audience__second_order__met as (
-        select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__unsubscribed then 'unsubscribed' end as suppressed_by
+        select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__unsubscribed then 'unsubscribed' when users.user_id in (select user_id from audience__important_winback where is_member) then 'placed_in_important_winback' end as suppressed_by
         from users
         where (users.order_days_count = 1 and users.days_since_order between 7 and 63)
     ),
@@ -83,7 +83,7 @@ with
     audience__second_order as (select user_id, suppressed_by, suppressed_by is null as is_member from audience__second_order__met),
 
     audience__dormant_customers__met as (
-        select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__unsubscribed then 'unsubscribed' when users.user_id in (select user_id from audience__important_winback where is_member) then 'gets_winback_offer' when users.user_id in (select user_id from audience__second_order where is_member) then 'gets_second_order_offer' end as suppressed_by
+        select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__unsubscribed then 'unsubscribed' when users.user_id in (select user_id from audience__important_winback where is_member) then 'placed_in_important_winback' when users.user_id in (select user_id from audience__second_order where is_member) then 'placed_in_second_order' end as suppressed_by
         from users
         where (users.activity_stage = 'dormant' and users.orders_count >= 1)
     ),

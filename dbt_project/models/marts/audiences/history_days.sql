@@ -11,6 +11,8 @@
 
 -- Built after the tables whose days it counts:
 -- depends_on: {{ ref('audience_history') }}
+-- depends_on: {{ ref('audience_metrics') }}
+-- depends_on: {{ ref('audience_suppressions') }}
 -- depends_on: {{ ref('rfm_daily') }}
 -- depends_on: {{ ref('user_wide_daily') }}
 with
