@@ -16,6 +16,7 @@ import pytest
 
 from orchestration.home import Home
 from orchestration.settings import load_settings
+from orchestration.specs.preview import preview_audience
 from orchestration.warehouse.project import dbt_args, dbt_environment, input_hash, run_dbt
 from tests.command import ask, jingxi
 
@@ -109,6 +110,42 @@ def test_online_retail_equals_the_oracle_per_customer(
             "where id_type = 'buyer_id'"
         ).fetchall()
     assert dict(raw_mean) == {customer: CELLS[row["cell_mean_raw"]] for customer, row in oracle.items()}
+
+
+# Name in the oracle → who, as a marketer writes it.
+AUDIENCES = {
+    "orders>=3": "{column: orders_count, gte: 3}",
+    "recency<=90": "{column: days_since_order, lte: 90}",
+    "monetary>=1000": "{column: gross_amount, gte: 1000}",
+    "one_time": "{column: orders_count, eq: 1}",
+    "uk_any_row": "{all: [{column: country, eq: United Kingdom}, {column: orders_count, gte: 1}]}",
+    "lapsed>180": "{column: days_since_order, gt: 180}",
+    "orders>=3 AND recency<=90 AND monetary>=1000": "{all: [{column: orders_count, gte: 3}, "
+    "{column: days_since_order, lte: 90}, {column: gross_amount, gte: 1000}]}",
+    "(orders>=3 OR monetary>=1000) MINUS lapsed>180": "{all: [{any: [{column: orders_count, gte: 3}, "
+    "{column: gross_amount, gte: 1000}]}, not: {column: days_since_order, gt: 180}]}",
+    "one_time AND recency<=90 AND uk": "{all: [{column: orders_count, eq: 1}, "
+    "{column: days_since_order, lte: 90}, {column: country, eq: United Kingdom}]}",
+    "lapsed>180 AND monetary>=1000 (win-back)": "{all: [{column: days_since_order, gt: 180}, "
+    "{column: gross_amount, gte: 1000}]}",
+}
+
+
+def test_online_retail_audiences_have_the_sizes_of_the_oracle(
+    online_retail_home: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    oracle = json.loads((shared_data / "oracles" / "online_retail_cohort_audience.json").read_text())
+    expected = oracle["audiences"] | oracle["audience_algebra"]
+    assert expected.keys() == AUDIENCES.keys()
+    file = tmp_path / "asked.yml"
+    found = {}
+    for name, who in AUDIENCES.items():
+        file.write_text(
+            "audience: asked\ntitle: {zh: 问, en: Asked}\nowner: crm\ndescription: A size of the oracle.\n"
+            f"who: {who}\n"
+        )
+        found[name] = preview_audience(str(file), Home(online_retail_home)).members
+    assert found == expected
 
 
 def test_retailrocket_funnels_equal_the_reference_engine(shared_data: Path, tmp_path: Path) -> None:

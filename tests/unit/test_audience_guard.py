@@ -59,7 +59,9 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
-def day(home: Home, as_of: dt.date, members: int, guard: SizeGuard = GUARD, **options: bool) -> ExportResult:
+def day(
+    home: Home, as_of: dt.date, members: int, guard: SizeGuard = GUARD, *, accept: bool = False
+) -> ExportResult:
     """Publish a day with so many members and write the files."""
     with duckdb.connect(str(home.warehouse)) as connection:
         connection.execute("create schema if not exists marts; create schema if not exists private")
@@ -78,7 +80,7 @@ def day(home: Home, as_of: dt.date, members: int, guard: SizeGuard = GUARD, **op
         )
     publish(home, SETTINGS, as_of=as_of, input_hash=f"{as_of} {members}", by_date={}, now=NOW)
     audience = AudienceExport("a", "A", formats=("csv",), guard=guard)
-    return write_audience_files(home, audience, settings=SETTINGS, **options)
+    return write_audience_files(home, audience, settings=SETTINGS, accept=accept)
 
 
 def test_what_is_held_stays_held_until_it_is_accepted(home: Home) -> None:
@@ -126,3 +128,51 @@ def test_a_later_day_or_a_broken_export_is_no_yardstick(home: Home) -> None:
 def test_another_guard_leaves_the_files_untouched(home: Home) -> None:
     day(home, FIRST, 100)
     assert day(home, FIRST, 100, SizeGuard(max_members=500)).unchanged
+
+
+def test_the_job_holds_one_audience_and_writes_the_others(home: Home) -> None:
+    import dagster as dg
+
+    from orchestration.assets.published import GUARD_CHECK, audience_file_assets, audience_key
+    from orchestration.resources.workspace import Workspace
+
+    day(home, FIRST, 100)
+    second = FIRST + dt.timedelta(days=1)
+    with pytest.raises(HeldError):
+        day(home, second, 500)
+    exports = [
+        AudienceExport("a", "A", formats=("csv",), guard=GUARD),
+        AudienceExport("b", "B", formats=("csv",), guard=SizeGuard(max_members=10)),
+        AudienceExport("c", "C", formats=("csv",)),
+    ]
+    assets = audience_file_assets(exports, dg.DailyPartitionsDefinition("2026-06-01"))
+
+    def run(as_of: dt.date) -> dg.ExecuteInProcessResult:
+        with dg.DagsterInstance.ephemeral() as instance:
+            return dg.materialize(
+                [assets],
+                instance=instance,
+                partition_key=as_of.isoformat(),
+                resources={"workspace": Workspace(home_path=str(home.path))},
+            )
+
+    result = run(second)
+    assert result.success
+    checks = {check.asset_key: check for check in result.get_asset_check_evaluations()}
+    assert {key: check.passed for key, check in checks.items()} == {
+        audience_key("a"): False,
+        audience_key("b"): True,
+    }
+    held = checks[audience_key("a")]
+    assert (held.check_name, held.severity) == (GUARD_CHECK, dg.AssetCheckSeverity.ERROR)
+    assert "500 members on 2026-06-30 are 400.0 % more" in str(held.metadata["sentence"].value)
+    written = {
+        event.asset_key for event in result.get_asset_materialization_events() if event.asset_key is not None
+    }
+    assert written == {audience_key("b"), audience_key("c")}
+    assert not (home.exports / "a" / "2026-06-30").exists()
+    assert (home.exports / "c" / "2026-06-30" / "manifest.json").exists()
+    # A back-fill of an earlier day writes no files and judges nothing.
+    earlier = run(FIRST)
+    assert earlier.success
+    assert earlier.get_asset_check_evaluations() == []
