@@ -6,8 +6,6 @@ with
 
     behaviour as (select * from {{ ref("int_users__behaviour") }}),
 
-    counts as (select * from {{ ref("int_users__counts") }}),
-
     recent as (
         select touch_id, id_type, id, channel, lower(trim(status)) as status, occurred_at
         from touches
@@ -92,7 +90,7 @@ with
             users.user_id,
             coalesce(evidence.answers_count >= {{ var("best_time_min_answers") }}, false) as has_answers,
             coalesce(
-                counts.events_count_90d >= {{ var("best_time_min_activities") }}, false
+                behaviour.events_count_90d >= {{ var("best_time_min_activities") }}, false
             ) as has_activities,
             ranked_hours.answer_hour,
             ranked_channels.channel as answer_channel,
@@ -103,7 +101,6 @@ with
         left join ranked_hours on users.user_id = ranked_hours.user_id and ranked_hours.hour_rank = 1
         left join
             ranked_channels on users.user_id = ranked_channels.user_id and ranked_channels.channel_rank = 1
-        left join counts on users.user_id = counts.user_id
         left join behaviour on users.user_id = behaviour.user_id
     ),
 

@@ -10,21 +10,13 @@ with
         select
             users.user_id,
             counts.last_touch_sent_date,
-            {%- for count in [
-                "sent_count_30d",
-                "sent_count_90d",
-                "delivered_count_90d",
-                "opened_count_90d",
-                "clicked_count_90d",
-                "replied_count_90d",
-                "unsubscribed_count_90d",
-            ] %}
-                coalesce(touches.touches_{{ count }}, 0) as touches_{{ count }},
+            {%- for status in ["sent", "delivered", "opened", "clicked", "replied", "unsubscribed"] %}
+                {%- for days in [7, 30, 90] %} counts.touches_{{ status }}_count_{{ days }}d, {%- endfor %}
             {%- endfor %}
             cast(touches.delivered_opened_count as double)
-            / nullif(touches.touches_delivered_count_90d, 0) as open_rate_90d,
+            / nullif(touches.delivered_count, 0) as open_rate_90d,
             cast(touches.delivered_clicked_count as double)
-            / nullif(touches.touches_delivered_count_90d, 0) as click_rate_90d
+            / nullif(touches.delivered_count, 0) as click_rate_90d
         from counts
         inner join users on counts.owner_key = users.owner_key
         left join touches on counts.owner_key = touches.owner_key

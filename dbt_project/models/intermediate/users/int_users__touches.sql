@@ -1,11 +1,14 @@
 {{ config(materialized="running", unique_key="owner_key", meta={"tombstones": true}) }}
 
 {%- set forward = is_forward() %}
-{%- set statuses = ["sent", "delivered", "opened", "clicked", "replied", "unsubscribed"] %}
+{%- set statuses = ["delivered", "opened", "clicked"] %}
+{%- set activities -%} activity in ('touch_delivered', 'touch_opened', 'touch_clicked') {%- endset %}
 
 with
 
-    tracked as (select * from {{ ref("int_activity__tracked") }} where touch_id is not null),
+    tracked as (
+        select * from {{ ref("int_activity__tracked") }} where touch_id is not null and {{ activities }}
+    ),
 
     owners as (select * from {{ ref("int_activity__owners") }}),
     {% if forward %}
@@ -18,10 +21,6 @@ with
             select actor_key
             from tracked
             where {{ is_removed() }}
-            union
-            select actor_key
-            from tracked
-            where {{ is_expiring(30) }}
             union
             select actor_key
             from tracked
@@ -60,18 +59,12 @@ with
     computed as (
         select
             owner_key,
-            count(*) filter (where sent_date > {{ add_days(as_of(), -30) }}) as touches_sent_count_30d,
-            {%- for status in statuses %}
-                count({{ status }}_date) as touches_{{ status }}_count_90d,
-            {%- endfor %}
-            -- Rates follow the touches delivered in the window, so none is above 1.
-            count(*) filter (
-                where delivered_date is not null and opened_date is not null
-            ) as delivered_opened_count,
-            count(*) filter (
-                where delivered_date is not null and clicked_date is not null
-            ) as delivered_clicked_count
+            count(*) as delivered_count,
+            -- Rates follow the messages delivered in the window, so none is above 1.
+            count(opened_date) as delivered_opened_count,
+            count(clicked_date) as delivered_clicked_count
         from touches
+        where delivered_date is not null
         group by owner_key
     ),
 

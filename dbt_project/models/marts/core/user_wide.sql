@@ -10,8 +10,6 @@ with
 
     behaviour as (select * from {{ ref("int_users__behaviour") }}),
 
-    counts as (select * from {{ ref("int_users__counts") }}),
-
     spending as (select * from {{ ref("int_users__spending") }}),
 
     order_cycles as (select * from {{ ref("user_order_cycle") }}),
@@ -91,23 +89,23 @@ with
             cast(coalesce(behaviour.views_count_7d, 0) as bigint) as views_count_7d,
             cast(coalesce(behaviour.views_count_30d, 0) as bigint) as views_count_30d,
             cast(coalesce(behaviour.views_count_90d, 0) as bigint) as views_count_90d,
-            cast(coalesce(counts.searches_count_7d, 0) as bigint) as searches_count_7d,
+            cast(coalesce(behaviour.searches_count_7d, 0) as bigint) as searches_count_7d,
             cast(coalesce(behaviour.searches_count_30d, 0) as bigint) as searches_count_30d,
-            cast(coalesce(counts.searches_count_90d, 0) as bigint) as searches_count_90d,
+            cast(coalesce(behaviour.searches_count_90d, 0) as bigint) as searches_count_90d,
             cast(coalesce(behaviour.carts_count_7d, 0) as bigint) as carts_count_7d,
             cast(coalesce(behaviour.carts_count_30d, 0) as bigint) as carts_count_30d,
             cast(behaviour.last_cart_at as timestamp) as last_cart_at,
             cast(coalesce(behaviour.has_open_cart, false) as boolean) as has_open_cart,
             cast(coalesce(behaviour.favourites_count_30d, 0) as bigint) as favourites_count_30d,
-            cast(coalesce(counts.favourites_count_90d, 0) as bigint) as favourites_count_90d,
+            cast(coalesce(behaviour.favourites_count_90d, 0) as bigint) as favourites_count_90d,
             cast(coalesce(behaviour.shares_count_30d, 0) as bigint) as shares_count_30d,
-            cast(coalesce(counts.shares_count_90d, 0) as bigint) as shares_count_90d,
-            cast(coalesce(counts.votes_count_90d, 0) as bigint) as votes_count_90d,
-            cast(coalesce(counts.comments_count_90d, 0) as bigint) as comments_count_90d,
-            cast(coalesce(counts.likes_count_90d, 0) as bigint) as likes_count_90d,
+            cast(coalesce(behaviour.shares_count_90d, 0) as bigint) as shares_count_90d,
+            cast(coalesce(behaviour.votes_count_90d, 0) as bigint) as votes_count_90d,
+            cast(coalesce(behaviour.comments_count_90d, 0) as bigint) as comments_count_90d,
+            cast(coalesce(behaviour.likes_count_90d, 0) as bigint) as likes_count_90d,
             cast(coalesce(behaviour.reads_count_30d, 0) as bigint) as reads_count_30d,
             cast(coalesce(behaviour.lives_count_30d, 0) as bigint) as lives_count_30d,
-            cast(coalesce(counts.lives_count_90d, 0) as bigint) as lives_count_90d,
+            cast(coalesce(behaviour.lives_count_90d, 0) as bigint) as lives_count_90d,
             cast(coalesce(behaviour.surveys_count, 0) as bigint) as surveys_count,
             cast(coalesce(behaviour.sessions_count_30d, 0) as bigint) as sessions_count_30d,
             cast(behaviour.top_touchpoint_90d as {{ dbt.type_string() }}) as top_touchpoint_90d,
@@ -143,29 +141,29 @@ with
             cast(coalesce(spending.coupons_used_count, 0) as bigint) as coupons_used_count,
             -- response
             cast(response.last_touch_sent_date as date) as last_touch_sent_date,
-            cast(coalesce(counts.touches_sent_count_7d, 0) as bigint) as touches_sent_count_7d,
-            cast(coalesce(counts.touches_sent_count_30d, 0) as bigint) as touches_sent_count_30d,
-            cast(coalesce(counts.touches_sent_count_90d, 0) as bigint) as touches_sent_count_90d,
-            cast(coalesce(counts.touches_delivered_count_7d, 0) as bigint) as touches_delivered_count_7d,
-            cast(coalesce(counts.touches_delivered_count_30d, 0) as bigint) as touches_delivered_count_30d,
-            cast(coalesce(counts.touches_delivered_count_90d, 0) as bigint) as touches_delivered_count_90d,
-            cast(coalesce(counts.touches_opened_count_7d, 0) as bigint) as touches_opened_count_7d,
-            cast(coalesce(counts.touches_opened_count_30d, 0) as bigint) as touches_opened_count_30d,
-            cast(coalesce(counts.touches_opened_count_90d, 0) as bigint) as touches_opened_count_90d,
-            cast(coalesce(counts.touches_clicked_count_7d, 0) as bigint) as touches_clicked_count_7d,
-            cast(coalesce(counts.touches_clicked_count_30d, 0) as bigint) as touches_clicked_count_30d,
-            cast(coalesce(counts.touches_clicked_count_90d, 0) as bigint) as touches_clicked_count_90d,
-            cast(coalesce(counts.touches_replied_count_7d, 0) as bigint) as touches_replied_count_7d,
-            cast(coalesce(counts.touches_replied_count_30d, 0) as bigint) as touches_replied_count_30d,
-            cast(coalesce(counts.touches_replied_count_90d, 0) as bigint) as touches_replied_count_90d,
+            cast(coalesce(response.touches_sent_count_7d, 0) as bigint) as touches_sent_count_7d,
+            cast(coalesce(response.touches_sent_count_30d, 0) as bigint) as touches_sent_count_30d,
+            cast(coalesce(response.touches_sent_count_90d, 0) as bigint) as touches_sent_count_90d,
+            cast(coalesce(response.touches_delivered_count_7d, 0) as bigint) as touches_delivered_count_7d,
+            cast(coalesce(response.touches_delivered_count_30d, 0) as bigint) as touches_delivered_count_30d,
+            cast(coalesce(response.touches_delivered_count_90d, 0) as bigint) as touches_delivered_count_90d,
+            cast(coalesce(response.touches_opened_count_7d, 0) as bigint) as touches_opened_count_7d,
+            cast(coalesce(response.touches_opened_count_30d, 0) as bigint) as touches_opened_count_30d,
+            cast(coalesce(response.touches_opened_count_90d, 0) as bigint) as touches_opened_count_90d,
+            cast(coalesce(response.touches_clicked_count_7d, 0) as bigint) as touches_clicked_count_7d,
+            cast(coalesce(response.touches_clicked_count_30d, 0) as bigint) as touches_clicked_count_30d,
+            cast(coalesce(response.touches_clicked_count_90d, 0) as bigint) as touches_clicked_count_90d,
+            cast(coalesce(response.touches_replied_count_7d, 0) as bigint) as touches_replied_count_7d,
+            cast(coalesce(response.touches_replied_count_30d, 0) as bigint) as touches_replied_count_30d,
+            cast(coalesce(response.touches_replied_count_90d, 0) as bigint) as touches_replied_count_90d,
             cast(
-                coalesce(counts.touches_unsubscribed_count_7d, 0) as bigint
+                coalesce(response.touches_unsubscribed_count_7d, 0) as bigint
             ) as touches_unsubscribed_count_7d,
             cast(
-                coalesce(counts.touches_unsubscribed_count_30d, 0) as bigint
+                coalesce(response.touches_unsubscribed_count_30d, 0) as bigint
             ) as touches_unsubscribed_count_30d,
             cast(
-                coalesce(counts.touches_unsubscribed_count_90d, 0) as bigint
+                coalesce(response.touches_unsubscribed_count_90d, 0) as bigint
             ) as touches_unsubscribed_count_90d,
             cast(response.open_rate_90d as decimal(9, 6)) as open_rate_90d,
             cast(response.click_rate_90d as decimal(9, 6)) as click_rate_90d,
@@ -189,7 +187,6 @@ with
         left join acquisition on users.user_id = acquisition.user_id
         left join relation on users.user_id = relation.user_id
         left join behaviour on users.user_id = behaviour.user_id
-        left join counts on users.user_id = counts.user_id
         left join spending on users.user_id = spending.user_id
         left join order_cycles on users.user_id = order_cycles.user_id
         left join replenishments on users.user_id = replenishments.user_id
