@@ -60,6 +60,9 @@ class RfmConfig(_Group):
         "mean", description="High when above the mean score, the median score, a fixed score, or the raw mean"
     )
     fixed_cut: float = Field(3, ge=1, le=5, description="Score above which fixed counts as high")
+    next_step_days: int = Field(
+        14, ge=1, le=365, description="Days from as_of in which the next step is to be taken (rfm_next_step)"
+    )
 
     @model_validator(mode="after")
     def _bounds_rise(self) -> RfmConfig:

@@ -23,6 +23,7 @@ with
     order_totals as (
         select
             user_id,
+            min(ordered_date) as first_order_date,
             max(ordered_date) as last_order_date,
             count(*) as order_days_count,
             sum(orders_count) as orders_count,
@@ -44,6 +45,7 @@ with
     user_totals as (
         select
             order_totals.user_id,
+            order_totals.first_order_date,
             order_totals.last_order_date,
             order_totals.order_days_count,
             order_totals.orders_count,
@@ -56,6 +58,7 @@ with
     final as (
         select
             user_id,
+            first_order_date,
             last_order_date,
             cast({{ days_between("last_order_date", as_of()) }} as integer) as recency_days,
             cast({{ "order_days_count" if frequency == "days" else "orders_count" }} as integer) as frequency,
