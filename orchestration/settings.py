@@ -73,6 +73,50 @@ class RfmConfig(_Group):
         return self
 
 
+class AiplConfig(_Group):
+    """Stages of AIPL (behaviours of each: seeds/rules/aipl_behaviours.csv)."""
+
+    since_days: int = Field(
+        90, ge=1, le=3650, description="Days looked back for the day on which aware or interest began"
+    )
+
+
+class LayersConfig(_Group):
+    """Layers by value and by engagement (mart user_layers); per cent, rising."""
+
+    value_tops: tuple[int, int, int] = Field(
+        (1, 5, 20), description="Per cent of spending users who are top, up to high, up to middle"
+    )
+    revenue_shares: tuple[int, int] = Field(
+        (80, 95), description="Per cent of revenue that the layers first, and first and next, make"
+    )
+    engagement_shares: tuple[int, int] = Field(
+        (50, 80), description="Per cent of active days that the layers core, and core and regular, make"
+    )
+
+    @model_validator(mode="after")
+    def _shares_rise(self) -> LayersConfig:
+        for name in ("value_tops", "revenue_shares", "engagement_shares"):
+            shares = getattr(self, name)
+            if list(shares) != sorted(set(shares)) or not 0 < shares[0] <= shares[-1] < 100:
+                raise ValueError(f"{name} must rise from left to right, between 0 and 100")
+        return self
+
+
+class ClustersConfig(_Group):
+    """Behaviour clusters (marts user_clusters, cluster_profiles; starts: seeds/rules/cluster_archetypes.csv)."""
+
+    sample_users: int = Field(
+        20_000, ge=100, description="Users whose behaviour moves the centres; everybody is assigned"
+    )
+
+
+class ServiceConfig(_Group):
+    """Who serves whom (mart user_service_assignment; rules: seeds/rules/service_rules.csv)."""
+
+    koc_invited: int = Field(3, ge=1, description="Invited people who joined from which a user is a KOC")
+
+
 class LifecycleConfig(_Group):
     """New and old customers, active and lost ones."""
 
@@ -207,6 +251,10 @@ class Settings(_Group):
     currency: str = Field("CNY", pattern=r"^[A-Z]{3}$", description="Currency of every amount")
     intake: IntakeConfig = IntakeConfig()
     rfm: RfmConfig = RfmConfig()
+    aipl: AiplConfig = AiplConfig()
+    layers: LayersConfig = LayersConfig()
+    clusters: ClustersConfig = ClustersConfig()
+    service: ServiceConfig = ServiceConfig()
     lifecycle: LifecycleConfig = LifecycleConfig()
     cycle: CycleConfig = CycleConfig()
     best_time: BestTimeConfig = BestTimeConfig()
@@ -241,7 +289,19 @@ class Settings(_Group):
         names: dict[str, Any] = {
             "business_timezone": self.business_timezone,
         }
-        for group in ("rfm", "lifecycle", "cycle", "best_time", "history", "timeline", "health"):
+        for group in (
+            "rfm",
+            "aipl",
+            "layers",
+            "clusters",
+            "service",
+            "lifecycle",
+            "cycle",
+            "best_time",
+            "history",
+            "timeline",
+            "health",
+        ):
             names |= {f"{group}_{name}": value for name, value in dumped[group].items()}
         return names
 

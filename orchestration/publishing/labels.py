@@ -157,6 +157,13 @@ COLUMN_LABELS = {
     "r_score": "R分",
     "f_score": "F分",
     "m_score": "M分",
+    "aipl_stage": "AIPL阶段",
+    "aipl_since_date": "AIPL阶段开始日期",
+    "score": "综合得分",
+    "value_layer": "价值分层",
+    "revenue_layer": "贡献分层",
+    "engagement_layer": "活跃分层",
+    "behaviour_cluster": "行为分群",
 }
 
 # Families of the user wide table, in its order, each with the column it begins with.
@@ -196,6 +203,32 @@ VALUE_LABELS = {
         "general_keep": ("一般保持", "general, to keep"),
         "general_winback": ("一般挽留", "general, to win back"),
         "no_order": ("未下单", "no order"),
+    },
+    "aipl_stage": {
+        "aware": ("认知", "aware"),
+        "interest": ("兴趣", "interest"),
+        "purchase": ("购买", "purchase"),
+        "loyalty": ("忠诚", "loyalty"),
+        "none": ("近期未触达", "not reached lately"),
+    },
+    "value_layer": {
+        "top": ("顶层", "top"),
+        "high": ("高价值", "high"),
+        "middle": ("中价值", "middle"),
+        "base": ("基础", "base"),
+        "none": ("无消费", "no spending"),
+    },
+    "revenue_layer": {
+        "first": ("主力贡献", "makes most of the revenue"),
+        "next": ("次要贡献", "makes the next part"),
+        "last": ("长尾贡献", "makes the rest"),
+        "none": ("无消费", "no spending"),
+    },
+    "engagement_layer": {
+        "core": ("核心活跃", "core"),
+        "regular": ("常规活跃", "regular"),
+        "light": ("轻度活跃", "light"),
+        "quiet": ("静默", "quiet"),
     },
     "usual_weekday": {
         "1": ("周一", "Monday"),

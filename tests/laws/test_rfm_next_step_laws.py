@@ -51,7 +51,10 @@ def steps_by_sql(buyers: list[Buyer], method: dict[str, Any]) -> dict[tuple[int,
     run("delete from int_rfm__buyers")
     for number, (days, frequency, money) in enumerate(buyers):
         day = AS_OF - dt.timedelta(days=days)
-        run("insert into int_rfm__buyers values (?, ?, ?, ?, ?, ?)", [number, day, day, days, frequency, money])
+        run(
+            "insert into int_rfm__buyers values (?, ?, ?, ?, ?, ?)",
+            [number, day, day, days, frequency, money],
+        )
     run(f"create or replace temp table int_rfm__scores as {scores}")
     found = run(steps)
     names = [column[0] for column in found.description]

@@ -28,6 +28,14 @@ with
 
     scores as (select * from {{ ref("int_rfm__scores") }}),
 
+    aipl as (select * from {{ ref("user_aipl") }}),
+
+    points as (select * from {{ ref("user_scores") }}),
+
+    layers as (select * from {{ ref("user_layers") }}),
+
+    clusters as (select * from {{ ref("user_clusters") }}),
+
     final as (
         select
             cast(users.user_id as {{ dbt.type_string() }}) as user_id,
@@ -181,7 +189,14 @@ with
             cast(coalesce(scores.cell, 'no_order') as {{ dbt.type_string() }}) as rfm_cell,
             cast(scores.r_score as integer) as r_score,
             cast(scores.f_score as integer) as f_score,
-            cast(scores.m_score as integer) as m_score
+            cast(scores.m_score as integer) as m_score,
+            cast(aipl.aipl_stage as {{ dbt.type_string() }}) as aipl_stage,
+            cast(aipl.since_date as date) as aipl_since_date,
+            cast(points.score as decimal(9, 2)) as score,
+            cast(layers.value_layer as {{ dbt.type_string() }}) as value_layer,
+            cast(layers.revenue_layer as {{ dbt.type_string() }}) as revenue_layer,
+            cast(layers.engagement_layer as {{ dbt.type_string() }}) as engagement_layer,
+            cast(clusters.cluster as {{ dbt.type_string() }}) as behaviour_cluster
         from users
         left join profile on users.user_id = profile.user_id
         left join acquisition on users.user_id = acquisition.user_id
@@ -195,6 +210,10 @@ with
         left join referrals on users.user_id = referrals.user_id
         left join stages on users.user_id = stages.user_id
         left join scores on users.user_id = scores.user_id
+        left join aipl on users.user_id = aipl.user_id
+        left join points on users.user_id = points.user_id
+        left join layers on users.user_id = layers.user_id
+        left join clusters on users.user_id = clusters.user_id
     )
 
 select *
