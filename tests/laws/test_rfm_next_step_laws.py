@@ -71,7 +71,7 @@ def is_high(values: list[int], own: int, metric: int, method: dict[str, Any]) ->
     def score(value: int) -> int:
         if method["rfm_scoring"] == "quantile":
             return 1 + 5 * sum(other < value for other in values) // len(values)
-        bounds = SETTINGS[f"rfm_{METRICS[metric]}_bounds"]
+        bounds: list[float] = SETTINGS[f"rfm_{METRICS[metric]}_bounds"]
         if metric == 0:
             return 5 - sum(-value > bound for bound in bounds)
         return 1 + sum(value > bound * (10_000 if metric == 2 else 1) for bound in bounds)

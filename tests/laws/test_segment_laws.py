@@ -160,7 +160,8 @@ def share(values: list[Any], own: Any, whole: int) -> int:
     positive = [value for value in values if value and value > 0]
     if not own or own <= 0:
         return 0
-    return whole * sum(value <= own for value in positive) // len(positive)
+    not_above = len([value for value in positive if value <= own])
+    return whole * not_above // len(positive)
 
 
 @settings(max_examples=20, deadline=None)
