@@ -172,6 +172,13 @@ class HistoryConfig(_Group):
     wide_month_ends: int = Field(
         13, ge=0, le=240, description="Months before that of as_of whose last day user_wide_daily keeps"
     )
+    activity_days: int = Field(
+        400,
+        ge=1,
+        le=3650,
+        description="Business days up to as_of whose activities are published (user_activities), so that a preview can "
+        "count them; what is built counts all",
+    )
     late_rows: Literal["exclude", "include"] = Field(
         "exclude",
         description="Rows that happened by as_of and arrived later: exclude (what was known then) or include "

@@ -55,6 +55,14 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
+class NewSpec(StrEnum):
+    """Kinds of spec that `jingxi new` writes."""
+
+    AUDIENCE = "audience"
+    TAG = "tag"
+    FUNNEL = "funnel"
+
+
 def _home(path: Path) -> Home:
     home = Home(path.absolute())
     os.environ["JINGXI_HOME"] = str(home.path)
@@ -237,15 +245,32 @@ def compile_(
 
 
 @app.command()
+def new(
+    kind: Annotated[NewSpec, typer.Argument(help="What to declare.")],
+    name: Annotated[str, typer.Argument(help="Its name: lower-case letters, digits, underscores.")],
+) -> None:
+    """Write a commented spec file to fill in; nothing that exists is touched."""
+    from orchestration.specs.new import new_spec
+
+    file = new_spec(kind.value, name)
+    console.print(f"Wrote {file}", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"Fill in the lines marked <-, then look: `jingxi preview {name}`.", markup=False, highlight=False
+    )
+
+
+@app.command()
 def preview(
-    audience: Annotated[str, typer.Argument(help="Declared audience, or the path of a spec file.")],
+    name: Annotated[
+        str, typer.Argument(help="Audience, tag, family of tags or funnel, or the path of a spec file.")
+    ],
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Size, a masked sample, what is suppressed and why, overlaps. Nothing is written."""
-    from orchestration.specs.preview import preview_audience
+    """What a rule finds in the published marts: how many, who is left out and why, overlaps. Nothing is written."""
+    from orchestration.specs.preview import preview_spec
 
-    result = preview_audience(audience, _home(home))
+    result = preview_spec(name, _home(home))
     if as_json:
         _print_json(result.to_dict())
     else:

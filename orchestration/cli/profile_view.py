@@ -191,9 +191,14 @@ def _condition(reason: Reason, currency: str) -> str:
         return f"{'in' if reason.found else 'not in'} audience {reason.subject}"
     if reason.kind == "tag" and not reason.wanted:
         return f"tag {reason.subject} {'set' if reason.found not in (None, False) else 'not set'}"
+    if reason.kind == "funnel":
+        return reason.subject
+    if reason.kind == "activity":
+        said = {True: "yes", False: "no", None: "none"}.get(reason.found, reason.found)
+        return f"{reason.subject}: {said}"
     found = plain_value(reason.subject, reason.found, currency)
-    if reason.kind == "tag":
-        name = f"tag {reason.subject}"
+    if reason.kind in ("tag", "segment"):
+        name = f"{reason.kind} {reason.subject}"
     else:
         label = COLUMN_LABELS.get(reason.subject)
         name = column_title(reason.subject) + (f" {label}" if label else "")

@@ -31,10 +31,11 @@ from orchestration.publishing.pair import open_pair
 from orchestration.publishing.publication import Publication
 from orchestration.settings import Settings
 from orchestration.specs.audiences import Audience
-from orchestration.specs.catalog import ValueType, read_identifier_types
+from orchestration.specs.catalog import Segment, ValueType, read_identifier_types
 from orchestration.specs.documents import nearest
 from orchestration.specs.loader import load_audiences, load_project, load_tags
-from orchestration.specs.reasons import Facts, Reason, explain
+from orchestration.specs.predicates import Facts
+from orchestration.specs.reasons import Reason, explain
 from orchestration.specs.tags import Tag
 
 _METRICS = (("r", "recency_days"), ("f", "frequency"), ("m", "monetary"))
@@ -254,15 +255,16 @@ class _Specs:
 
     tags: Mapping[str, Tag]
     audiences: Mapping[str, Audience]
+    segments: Mapping[str, Segment]
     broken: JingxiError | None = None
 
     @classmethod
     def load(cls, dbt_dir: Path) -> _Specs:
         try:
             project = load_project(dbt_dir)
-            return cls(load_tags(project), load_audiences(project))
+            return cls(load_tags(project), load_audiences(project), project.segments)
         except JingxiError as error:
-            return cls({}, {}, error)
+            return cls({}, {}, {}, error)
 
     def audience(self, name: str) -> Audience:
         if self.broken:
@@ -313,6 +315,12 @@ class _Reader:
             {tag["tag"]: self._typed(tag["tag"], tag["value"]) for tag in tag_rows},
             {membership.audience for membership in memberships},
             self.publication.as_of,
+            self._segments(),
+            self.rows("select * from marts.main.user_activities where user_id = ? order by all"),
+            [
+                attempt | {"entered_date": self.day(attempt["entered_at"])}
+                for attempt in self.rows("select * from marts.main.funnel_users where user_id = ?")
+            ],
         )
         notes = []
         if self.specs.broken:
@@ -335,6 +343,15 @@ class _Reader:
             why=self._why(question.why, facts) if question.why else None,
             notes=tuple(notes),
         )
+
+    def _segments(self) -> dict[str, Any]:
+        """The user's value in each segmentation."""
+        values = {}
+        for name, segment in self.specs.segments.items():
+            column = segment.column.name
+            rows = self.rows(f"select {column} from marts.main.{segment.table} where user_id = ?")
+            values[name] = rows[0][column] if rows else None
+        return values
 
     # --- who ---
 

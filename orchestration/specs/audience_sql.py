@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from orchestration.specs.audiences import FOLDER, Audience, AudienceSpec, read_audiences
-from orchestration.specs.catalog import KEY, ValueType
+from orchestration.specs.catalog import KEY, Segment, ValueType
 from orchestration.specs.documents import Problem
-from orchestration.specs.generated import csv_text, dbt_day, model_header, yaml_header, yaml_text
+from orchestration.specs.generated import DBT_NAMES, csv_text, model_header, yaml_header, yaml_text
 from orchestration.specs.kinds import Kind, Project
-from orchestration.specs.predicates import literal, to_sql
+from orchestration.specs.predicates import Names, literal, to_sql
+from orchestration.specs.rule_sql import Sources, UserNames
 from orchestration.specs.tag_sql import value_column
 from orchestration.specs.tags import Tag, read_tags
 
 
-class _UserNames:
-    """Names inside the statements that read the CTE `users`."""
+class _AudienceNames(UserNames):
+    """Names inside the statements that compute audiences; `days` spells days and moments."""
 
-    def __init__(self, tags: Mapping[str, Tag], day: Callable[[int], str]) -> None:
+    def __init__(self, tags: Mapping[str, Tag], days: Names) -> None:
         self.tags = tags
-        self.day = day
-
-    def column(self, name: str) -> str:
-        return f"users.{name}"
+        self.days = days
 
     def tag(self, name: str) -> str:
         return f"users.{value_column(name)}"
@@ -33,11 +31,11 @@ class _UserNames:
     def members(self, audience: str) -> str:
         return f"select user_id from {cte(audience)} where is_member"
 
-    def user_id(self) -> str:
-        return "users.user_id"
-
     def as_of(self, days: int) -> str:
-        return self.day(days)
+        return self.days.as_of(days)
+
+    def moment(self, days: int) -> str:
+        return self.days.moment(days)
 
 
 def cte(audience: str) -> str:
@@ -45,16 +43,16 @@ def cte(audience: str) -> str:
     return f"audience__{audience}"
 
 
-def audience_cte(audience: Audience, tags: Mapping[str, Tag], day: Callable[[int], str] = dbt_day) -> str:
+def audience_cte(audience: Audience, tags: Mapping[str, Tag], days: Names = DBT_NAMES) -> str:
     """The CTEs that compute one audience from the CTE `users`.
 
-    `day` spells the day some days after as_of. Columns: user_id, suppressed_by (the first reason, else null), is_member.
+    `days` spells days and moments. Columns: user_id, suppressed_by (the first reason, else null), is_member.
     """
-    names = _UserNames(tags, day)
+    names = _AudienceNames(tags, days)
     spec = audience.spec
     where = to_sql(audience.who, names)
     if spec.expires_on is not None:
-        where = f"{day(0)} <= {literal(spec.expires_on)} and {where}"
+        where = f"{days.as_of(0)} <= {literal(spec.expires_on)} and {where}"
     branches = " ".join(
         f"when {to_sql(rule, names)} then {literal(reason)}" for reason, rule in audience.suppress
     )
@@ -93,13 +91,18 @@ def audience_cte(audience: Audience, tags: Mapping[str, Tag], day: Callable[[int
     )"""
 
 
-def candidates_sql(audiences: Sequence[Audience], tags: Mapping[str, Tag]) -> str:
+def candidates_sql(
+    audiences: Sequence[Audience], tags: Mapping[str, Tag], segments: Mapping[str, Segment]
+) -> str:
     """Model int_audiences__candidates: who meets each audience, who of them is left out or over the limit."""
     columns = sorted({name for audience in audiences for name in audience.columns} - {KEY})
     used_tags = sorted({name for audience in audiences for name in audience.tags})
     selected = "".join(f",\n            user_wide.{name}" for name in columns)
     selected += "".join(f",\n            evaluated.{value_column(name)}" for name in used_tags)
+    sources = Sources.of((rule for audience in audiences for rule in audience.rules), segments)
+    selected += "".join(f",\n            {column}" for column in sources.columns())
     join = "\n        left join evaluated on user_wide.user_id = evaluated.user_id" if used_tags else ""
+    join += "".join(f"\n        {line}" for line in sources.joins())
     evaluated = "    evaluated as (select * from {{ ref('int_tags__evaluated') }}),\n\n" if used_tags else ""
     ctes = "".join(f"    {audience_cte(audience, tags)},\n\n" for audience in audiences)
     parts = [
@@ -114,7 +117,7 @@ def candidates_sql(audiences: Sequence[Audience], tags: Mapping[str, Tag]) -> st
         + f"""with
     user_wide as (select * from {{{{ ref('user_wide') }}}}),
 
-{evaluated}    users as (
+{evaluated}{sources.dbt_imports()}    users as (
         select
             user_wide.user_id{selected}
         from user_wide{join}
@@ -221,7 +224,7 @@ def _compile(project: Project) -> dict[str, str]:
     by_name = sorted(audiences, key=lambda audience: audience.name)
     return {
         "dbt_project/models/intermediate/audiences/int_audiences__candidates.sql": candidates_sql(
-            audiences, tags
+            audiences, tags, project.segments
         ),
         "dbt_project/models/marts/audiences/_audiences__exposures.yml": exposures_yaml(by_name),
         "seeds/catalog/catalog_audience_definitions.csv": definitions_csv(by_name),

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestration.specs.catalog import KEY, ValueType
+from orchestration.specs.conditions import Vocabulary, read_predicate
 from orchestration.specs.documents import (
     Document,
     Label,
@@ -24,6 +25,7 @@ from orchestration.specs.documents import (
     Paragraph,
     Problem,
     SpecModel,
+    names_of,
     nearest,
     shown,
 )
@@ -32,14 +34,13 @@ from orchestration.specs.predicates import (
     InAudience,
     Predicate,
     TagType,
-    Vocabulary,
     audiences_in,
     columns_in,
     in_words,
-    read_predicate,
+    segments_in,
     tags_in,
 )
-from orchestration.specs.tags import Tag, tag_types
+from orchestration.specs.tags import Tag, tag_types, user_vocabulary
 
 FOLDER = "audiences"  # below dbt_project/specs
 BUCKETS = 10_000
@@ -60,7 +61,7 @@ def _day(value: object) -> dt.date:
 class RankSpec(SpecModel):
     """One column by which users are ranked when there are more than the limit."""
 
-    column: str
+    column: str = Field(description="Number or day of user_wide", json_schema_extra=names_of("rank columns"))
     order: Literal["descending", "ascending"] = Field(
         "descending", description="descending: the greatest first"
     )
@@ -86,10 +87,16 @@ class HoldoutSpec(SpecModel):
 class ExportSpec(SpecModel):
     """What the audience file holds, besides user_id."""
 
-    columns: tuple[str, ...] = Field((), max_length=60, description="Columns of user_wide")
-    tags: tuple[str, ...] = Field((), max_length=60, description="Tags whose value is shown")
+    columns: tuple[str, ...] = Field(
+        (), max_length=60, description="Columns of user_wide", json_schema_extra=names_of("columns")
+    )
+    tags: tuple[str, ...] = Field(
+        (), max_length=60, description="Tags whose value is shown", json_schema_extra=names_of("tags")
+    )
     identifiers: tuple[Name, ...] = Field(
-        (), description="Identifiers, read at export from the private store; as few as the purpose needs"
+        (),
+        description="Identifiers, read at export from the private store; as few as the purpose needs",
+        json_schema_extra=names_of("identifiers"),
     )
     formats: tuple[Literal["csv", "xlsx", "parquet"], ...] = Field(
         ("csv", "xlsx", "parquet"), min_length=1, description="Files to write"
@@ -206,6 +213,11 @@ class Audience:
         return {name for rule in self.rules for name in tags_in(rule)}
 
     @property
+    def segments(self) -> set[str]:
+        """Segmentations that decide on membership."""
+        return {name for rule in self.rules for name in segments_in(rule)}
+
+    @property
     def audiences(self) -> set[str]:
         """Audiences that it names."""
         return {name for rule in self.rules for name in audiences_in(rule)}
@@ -235,8 +247,13 @@ def read_audience(
     loaded: Loaded[AudienceSpec], project: Project, tags: Mapping[str, TagType], names: Collection[str]
 ) -> tuple[Audience | None, list[Problem]]:
     """One audience checked against the columns, active tags and audiences that there are."""
+    return _read_audience(loaded, project, tags, user_vocabulary(project, tags, names))
+
+
+def _read_audience(
+    loaded: Loaded[AudienceSpec], project: Project, tags: Mapping[str, TagType], vocabulary: Vocabulary
+) -> tuple[Audience | None, list[Problem]]:
     spec, document, columns = loaded.spec, loaded.document, project.columns
-    vocabulary = Vocabulary(columns, tags, names)
     who, problems = read_predicate(spec.who, vocabulary, document, ("who",))
     suppress = []
     for reason, raw in spec.suppress.items():
@@ -288,8 +305,9 @@ def read_audiences(project: Project, tags: Mapping[str, Tag]) -> tuple[dict[str,
     loaded = project.below(FOLDER, AudienceSpec)
     names = [entry.spec.audience for entry in loaded]
     types = tag_types(tags)
+    vocabulary = user_vocabulary(project, types, frozenset(names))
     for entry in loaded:
-        audience, found = read_audience(entry, project, types, names)
+        audience, found = _read_audience(entry, project, types, vocabulary)
         problems += found
         if audience is not None:
             audiences[audience.name] = audience

@@ -82,6 +82,49 @@ def read_columns(models_dir: Path, table: str = WIDE_TABLE) -> dict[str, Column]
     )
 
 
+@dataclass(frozen=True)
+class Segment:
+    """A segmentation: a table with at most one row per user, and the column of the user's value in it."""
+
+    name: str
+    table: str
+    column: Column
+
+
+def read_segments(models_dir: Path) -> dict[str, Segment]:
+    """Segmentations by name, as the models' YAML files declare them: `config: {meta: {segments: {rfm: cell}}}`.
+
+    A new segmentation is one such line at its mart. Raises UsageError for a name declared twice, a column that the mart
+    does not have, or a mart whose user_id is not tested to be unique.
+    """
+    found: dict[str, Segment] = {}
+    for file in sorted(models_dir.rglob("*.yml")):
+        text = file.read_text(encoding="utf-8")
+        if "segments:" not in text:
+            continue
+        for model in (yaml.load(text, Loader=_Loader) or {}).get("models") or ():  # noqa: S506 - the safe loader
+            declared = ((model.get("config") or {}).get("meta") or {}).get("segments") or {}
+            columns = columns_of(model, str(file)) if declared else {}
+            for name, column in declared.items():
+                _check_segment(name, model, columns, str(column), f"{file}: segment {name}")
+                if name in found:
+                    raise UsageError(f"{file}: segment {name} is declared by {found[name].table} already.")
+                found[name] = Segment(name, str(model["name"]), columns[str(column)])
+    return found
+
+
+def _check_segment(
+    name: str, model: Mapping[str, Any], columns: Mapping[str, Column], column: str, where: str
+) -> None:
+    if not _IDENTIFIER.match(name):
+        raise UsageError(f"{where} is no name; use lower-case letters, digits and underscores.")
+    if column not in columns:
+        raise UsageError(f"{where} names column {column}, which {model['name']} does not have.")
+    keys = [entry for entry in model.get("columns") or () if entry.get("name") == KEY]
+    if not any("unique" in (entry.get("data_tests") or ()) for entry in keys):
+        raise UsageError(f"{where} needs one row per user: test {KEY} of {model['name']} to be unique.")
+
+
 def columns_of(model: Mapping[str, Any], where: str) -> dict[str, Column]:
     """Columns of one model's entry in a dbt YAML file. Raises UsageError for a type that is not known."""
     columns = {}

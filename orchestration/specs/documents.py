@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestration.errors import UsageError
@@ -311,6 +311,8 @@ def _problem(document: Document, found: dict[str, Any]) -> Problem:
     if kind == "missing":
         return document.problem(location[:-1], f"{field} is missing.")
     if kind == "literal_error":
+        if found["input"] is None:
+            return document.problem(location, f"{field} is empty; allowed: {context['expected']}.")
         words = [word.strip("'") for word in re.split(r", | or ", context["expected"])]
         return document.problem(
             location, f"{field} cannot be {shown(found['input'])}; {nearest(found['input'], words)}"
@@ -328,6 +330,8 @@ def _problem(document: Document, found: dict[str, Any]) -> Problem:
         return document.problem(location, f"{field} needs at least {context['min_length']} entries.")
     if kind == "too_long":
         return document.problem(location, f"{field} may have at most {context['max_length']} entries.")
+    if found["input"] is None and kind in _WORDS:
+        return document.problem(location, f"{field} is empty; fill it in.")
     text = _WORDS.get(kind, found["msg"])
     return document.problem(location, f"{field}: {text}" if kind not in _WORDS else f"{field} {text}")
 
@@ -341,7 +345,8 @@ def _refuse(text: str, **facts: object) -> PydanticCustomError:
     return PydanticCustomError("refused", text, facts)
 
 
-def _name(value: str) -> str:
+def checked_name(value: str) -> str:
+    """The name, if it is one. Raises PydanticCustomError."""
     if len(value) > 48 or not _NAME.match(value):
         raise _refuse(
             "{shown} is no name; use lower-case letters a–z, digits and single underscores, from a letter on, at most 48.",
@@ -363,10 +368,15 @@ def _paragraph(value: str) -> str:
 
 
 Name = Annotated[
-    str, AfterValidator(_name), Field(json_schema_extra={"pattern": "^[a-z][a-z0-9]*(_[a-z0-9]+)*$"})
+    str, AfterValidator(checked_name), Field(json_schema_extra={"pattern": "^[a-z][a-z0-9]*(_[a-z0-9]+)*$"})
 ]
 Line = Annotated[str, AfterValidator(_line_of_text)]
 Paragraph = Annotated[str, AfterValidator(_paragraph)]
+
+
+def names_of(which: str) -> dict[str, JsonValue]:
+    """What the JSON Schema of a field says about the names that it takes."""
+    return {"names": which}
 
 
 class Label(SpecModel):

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from orchestration.specs.funnels import Exclusion, Funnel, Match
-from orchestration.specs.predicates import literal, to_sql
+from orchestration.specs.funnels import Exclusion, Funnel, FunnelSpec, Match, Step, overlapping
+from orchestration.specs.predicates import Names, literal, to_sql
 
 EVENTS_MODEL = "int_funnels__events"
 UNLIMITED_US = 2**63 - 1
@@ -25,26 +26,11 @@ _SECOND_US = 1_000_000
 _PACKED_SECONDS_US = 2**32 * _SECOND_US
 
 
-class _ActivityNames:
+class _ActivityNames(Names):
     """How SQL spells columns of the activity stream."""
 
     def column(self, name: str) -> str:
         return name
-
-    def tag(self, name: str) -> str:
-        raise AssertionError(name)
-
-    def tag_is_boolean(self, name: str) -> bool:
-        raise AssertionError(name)
-
-    def members(self, audience: str) -> str:
-        raise AssertionError(audience)
-
-    def user_id(self) -> str:
-        raise AssertionError
-
-    def as_of(self, days: int) -> str:
-        raise AssertionError(days)
 
 
 @dataclass(frozen=True)
@@ -104,6 +90,68 @@ def events_sql(funnels: Sequence[Funnel]) -> str:
 select *
 from final
 """
+
+
+def reached_sql(funnel: Funnel, relation: str) -> str:
+    """A select of how many keys reach each step of each window: funnel, step, users. Works on any engine.
+
+    `relation` has the columns of the activity stream; a key is a user, or a user and the value held constant.
+    """
+    constant = funnel.spec.hold_constant
+    flags = [f"({_match(step.match)}) as is_step_{step.position}" for step in funnel.steps]
+    flags += [f"({_match(e.match)}) as is_excluded_{number}" for number, e in enumerate(funnel.exclusions, 1)]
+    wanted = [f"activity in {_texts(sorted(funnel.activities))}"] if funnel.activities is not None else []
+    wanted += [f"{constant} is not null"] if constant else []
+    key = f"user_id || chr(31) || {constant}" if constant else "user_id"
+    keyed = _Cte(
+        "keyed",
+        f"select {key} as pair_key, occurred_at as occurred_us, {', '.join(flags)}\nfrom {relation}\n"
+        f"where {' and '.join(wanted) or 'true'}",
+    )
+    ctes = ",\n".join(_cte(cte).rstrip(",\n") for cte in (keyed, *_windowed(funnel)))
+    parts = []
+    for window in funnel.windows:
+        for step in range(1, len(funnel.steps) + 1):
+            within = f"done_{step}_us is not null"
+            if window.seconds is not None:
+                within += f" and done_{step}_us <= entered_us + interval '{window.seconds}' second"
+            if funnel.spec.order == "any_order":
+                within += f" and first_step <= {step}"
+            parts.append(
+                f"select {literal(window.funnel)} as funnel, {step} as step, count(distinct pair_key) as users "
+                f"from timelines where {within}"
+            )
+    union = "\nunion all\n".join(parts)
+    return f"with\n{ctes}\n{union}"
+
+
+def sequence_sql(relation: str, steps: Sequence[tuple[tuple[str, ...], str]], days_apart: int | None) -> str:
+    """A select of the users who did all steps in order, by the same rules as an ordered funnel.
+
+    `relation` has user_id and occurred_at; a step is its activities and, as SQL, which rows are that step.
+    """
+    declared = tuple(
+        Step(position, f"step_{position}", "", "", Match(activities))
+        for position, (activities, _) in enumerate(steps, 1)
+    )
+    options: dict[str, Any] = {"order": "ordered", "strict_increase": False}
+    spec = FunnelSpec.model_construct(**options)
+    funnel = Funnel(spec, declared, (), overlaps=overlapping(declared))
+    flags = ", ".join(
+        f"{condition} as is_step_{position}" for position, (_, condition) in enumerate(steps, 1)
+    )
+    useful = " or ".join(condition for _, condition in steps)
+    # Moments serve as they are; only the names of the funnel's windows speak of microseconds.
+    keyed = _Cte(
+        "keyed",
+        f"select user_id as pair_key, occurred_at as occurred_us, {flags}\nfrom {relation}\nwhere {useful}",
+    )
+    ctes = ",\n".join(_cte(cte).rstrip(",\n") for cte in (keyed, *_ordered(funnel)))
+    last = f"done_{len(steps)}_us"
+    within = "" if days_apart is None else f" and {last} <= entered_us + interval '{days_apart}' day"
+    return (
+        f"with\n{ctes}\nselect distinct pair_key as user_id\nfrom timelines\nwhere {last} is not null{within}"
+    )
 
 
 def _cte(cte: _Cte) -> str:

@@ -36,7 +36,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from orchestration.specs.activities import ACTIVITY_COLUMNS
 from orchestration.specs.catalog import Column, ValueType
+from orchestration.specs.conditions import Vocabulary, read_predicate
 from orchestration.specs.documents import (
     Document,
     Label,
@@ -46,11 +48,12 @@ from orchestration.specs.documents import (
     Problem,
     SpecError,
     SpecModel,
+    names_of,
     nearest,
     shown,
     validate,
 )
-from orchestration.specs.predicates import Predicate, Vocabulary, columns_in, read_predicate
+from orchestration.specs.predicates import Predicate, columns_in
 
 MAX_STEPS = 10
 MAX_STEPS_THAT_OVERLAP = 4
@@ -64,23 +67,6 @@ _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400}
 _WINDOW = re.compile(r"([1-9][0-9]*)([mhd])\Z")
 _ACTIVITY = re.compile(r"[a-z0-9_]+\Z")
 
-
-def _column(name: str, kind: ValueType, sql_type: str, description: str) -> tuple[str, Column]:
-    return name, Column(name, kind, sql_type, description)
-
-
-ACTIVITY_COLUMNS: Mapping[str, Column] = dict(
-    (
-        _column("channel", ValueType.TEXT, "varchar", "Channel of the activity"),
-        _column("touchpoint", ValueType.TEXT, "varchar", "Touchpoint of the activity"),
-        _column("session_id", ValueType.TEXT, "varchar", "Session of the activity"),
-        _column("product_id", ValueType.TEXT, "varchar", "Product"),
-        _column("content_id", ValueType.TEXT, "varchar", "Content"),
-        _column("campaign_id", ValueType.TEXT, "varchar", "Campaign"),
-        _column("amount", ValueType.NUMBER, "decimal", "Amount"),
-    )
-)
-"""Columns of int_activity that filters, breakdowns and `hold_constant` may name."""
 
 _CONSTANTS = tuple(name for name, column in ACTIVITY_COLUMNS.items() if column.type is ValueType.TEXT)
 
@@ -126,7 +112,11 @@ class FunnelSpec(SpecModel):
     order: Order = Field("ordered", description="ordered, strict or any_order")
     strict_increase: bool = Field(False, description="A step must be later than the one before")
     exclusion: tuple[FunnelExclusionSpec, ...] = Field((), max_length=3)
-    hold_constant: str | None = Field(None, description="Column of the activity stream that all steps share")
+    hold_constant: str | None = Field(
+        None,
+        description="Column of the activity stream that all steps share",
+        json_schema_extra=names_of("constants"),
+    )
     entry: Literal["once", "per_day"] = Field("once", description="Attempts per user (and value)")
     period: tuple[Period, ...] = Field(("all",), description="Periods of the metrics, by entry", min_length=1)
     breakdown: tuple[FunnelBreakdownSpec, ...] = Field((), max_length=MAX_BREAKDOWNS)
@@ -275,6 +265,14 @@ def window_seconds(text: str) -> int | None:
     return seconds
 
 
+def declared_names(spec: FunnelSpec) -> list[str]:
+    """Names under which a funnel's attempts are found: one for each window."""
+    if spec.windows is None:
+        return [spec.name]
+    suffixes = ("unlimited" if text == "none" else text for text in spec.windows)
+    return [f"{spec.name}_{suffix}" for suffix in suffixes]
+
+
 def read_funnel(document: Document, wide_columns: Mapping[str, Column] | None = None) -> Funnel:
     """The checked funnel of a spec file.
 
@@ -332,7 +330,7 @@ class _Checker:
             self.refuse(
                 f"hold_constant cannot be {shown(constant)}; {nearest(constant, _CONSTANTS)}", "hold_constant"
             )
-        overlaps = _overlaps(steps)
+        overlaps = overlapping(steps)
         for component in overlaps:
             if len(component) > MAX_STEPS_THAT_OVERLAP:
                 self.refuse(
@@ -355,7 +353,11 @@ class _Checker:
                 )
         predicate = None
         if where is not None:
-            vocabulary = Vocabulary(columns=ACTIVITY_COLUMNS, table="the activity stream")
+            vocabulary = Vocabulary(
+                ACTIVITY_COLUMNS,
+                table="the activity stream",
+                place="where reads the columns of the activity stream",
+            )
             predicate, problems = read_predicate(where, vocabulary, self.document, (*at, "where"))
             self.problems += problems
         return Match(tuple(dict.fromkeys(names)), predicate)
@@ -447,7 +449,7 @@ class _Checker:
             yield Breakdown(name, breakdown.column, step)
 
 
-def _overlaps(steps: Sequence[Step]) -> tuple[frozenset[int], ...]:
+def overlapping(steps: Sequence[Step]) -> tuple[frozenset[int], ...]:
     """Groups of at least two steps that share activities, directly or through another step of the group.
 
     Conditions are not compared: two steps on one activity overlap even if their conditions exclude each other.

@@ -7,6 +7,8 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 
+from orchestration.specs.predicates import Names
+
 
 def model_header(source: str) -> str:
     """First lines of a generated model. `source` is the spec file or folder it comes from."""
@@ -35,3 +37,19 @@ def yaml_text(value: str) -> str:
 def dbt_day(days: int) -> str:
     """The day some days after as_of (before, if negative), in a dbt model."""
     return f"{{{{ add_days(as_of(), {days}) }}}}" if days else "{{ as_of() }}"
+
+
+class _DbtNames(Names):
+    """How a dbt model spells days and moments."""
+
+    def as_of(self, days: int) -> str:
+        return dbt_day(days)
+
+    def moment(self, days: int) -> str:
+        return f"{{{{ day_start({'add_days(as_of(), ' + str(days) + ')' if days else 'as_of()'}) }}}}"
+
+    def later(self, day: str, days: int) -> str:
+        return f"{{{{ add_days('{day}', {days}) }}}}"
+
+
+DBT_NAMES: Names = _DbtNames()

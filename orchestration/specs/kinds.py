@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from orchestration.specs.catalog import IDENTIFIER_TYPES, Column
+from orchestration.specs.catalog import IDENTIFIER_TYPES, Column, Segment
 from orchestration.specs.documents import Document, Problem, SpecModel
 
 Spec = TypeVar("Spec", bound=SpecModel)
@@ -45,14 +45,16 @@ class Kind(Generic[Spec]):
 
 @dataclass(frozen=True)
 class Project:
-    """All specs of a dbt project, valid by themselves; `columns` are those of the user wide table,
-    `identifiers` the types of identifiers that people can have."""
+    """All specs of a dbt project, valid by themselves; `columns` are those of the user wide table, `identifiers` the types
+    of identifiers that people can have, `activities` the names of what people do, `segments` the segmentations."""
 
     dbt_dir: Path
     columns: Mapping[str, Column]
     loaded: Mapping[str, Sequence[Loaded[Any]]] = field(default_factory=dict)
 
     identifiers: Sequence[str] = IDENTIFIER_TYPES
+    activities: Sequence[str] = ()
+    segments: Mapping[str, Segment] = field(default_factory=dict)
 
     def of(self, kind: Kind[Spec]) -> Sequence[Loaded[Spec]]:
         """Loaded specs of a kind, in the order of their file names."""

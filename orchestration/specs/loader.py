@@ -9,8 +9,9 @@ from typing import Any
 
 from orchestration.home import DBT_PROJECT_DIR
 from orchestration.specs import audience_sql, audiences, funnel_kind, tag_sql, tags
+from orchestration.specs.activities import read_activities
 from orchestration.specs.audiences import Audience
-from orchestration.specs.catalog import Column, read_columns, read_identifier_types
+from orchestration.specs.catalog import Column, read_columns, read_identifier_types, read_segments
 from orchestration.specs.documents import Problem, SpecError, read_document, shown, spec_files, validate
 from orchestration.specs.kinds import Kind, Loaded, Project
 from orchestration.specs.tags import Tag
@@ -24,7 +25,7 @@ def load_project(dbt_dir: Path = DBT_PROJECT_DIR, *, columns: Mapping[str, Colum
 
     `columns` replaces the wide table's contract (tests). Raises SpecError with all problems found.
     """
-    project, problems = _read(dbt_dir, columns)
+    project, problems = read_project(dbt_dir, columns)
     for kind in KINDS if not problems else ():
         problems += kind.check(project)
     if problems:
@@ -32,20 +33,41 @@ def load_project(dbt_dir: Path = DBT_PROJECT_DIR, *, columns: Mapping[str, Colum
     return project
 
 
-def _read(dbt_dir: Path, columns: Mapping[str, Column] | None) -> tuple[Project, list[Problem]]:
+def read_project(
+    dbt_dir: Path = DBT_PROJECT_DIR, columns: Mapping[str, Column] | None = None
+) -> tuple[Project, list[Problem]]:
+    """The specs that are right by themselves, and what is wrong with the others; nothing is checked across specs."""
     if columns is None:
         columns = read_columns(dbt_dir / "models")
     loaded: dict[str, list[Loaded[Any]]] = {}
     problems: list[Problem] = []
     for kind in KINDS:
         entries = loaded.setdefault(kind.folder, [])
+        seen: dict[str, str] = {}
         for file in spec_files(dbt_dir / "specs" / kind.folder):
             try:
-                entries.append(load_file(kind, file, dbt_dir))
+                entry = load_file(kind, file, dbt_dir)
             except SpecError as error:
                 problems += error.problems
-    identifiers = read_identifier_types(dbt_dir.parent / "seeds")
-    return Project(dbt_dir, columns, loaded, identifiers), problems
+                continue
+            name = kind.name_of(entry.spec)
+            line = entry.document.line((next(iter(entry.document.data)),))
+            if name in seen:
+                text = f"{shown(name)} is already declared in {seen[name]}."
+                problems.append(Problem(entry.document.file, line, text))
+                continue
+            seen[name] = f"{entry.document.file}:{line}"
+            entries.append(entry)
+    seeds = dbt_dir.parent / "seeds"
+    project = Project(
+        dbt_dir,
+        columns,
+        loaded,
+        read_identifier_types(seeds),
+        read_activities(seeds),
+        read_segments(dbt_dir / "models"),
+    )
+    return project, problems
 
 
 def load_file(kind: Kind[Any], file: Path, dbt_dir: Path = DBT_PROJECT_DIR) -> Loaded[Any]:

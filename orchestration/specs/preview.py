@@ -1,33 +1,40 @@
-"""What an audience would hold, asked from the published marts. Nothing is written, nobody is named.
+"""What a rule finds in the published marts. Nothing is written, nobody is named.
 
-The audience may be one of the project or a spec file that was never compiled. Membership is computed by the same
+The spec may be one of the project or a file that was never compiled. Membership is computed by the same
 SQL that the compiler writes, on `user_wide` and `user_tags` as they are published.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import duckdb
 from rich.console import Console
 from rich.table import Table
 
-from orchestration.errors import JingxiError, UsageError
+from orchestration.errors import UsageError
 from orchestration.home import DBT_PROJECT_DIR, Home
-from orchestration.specs.audience_sql import KIND, audience_cte, cte
-from orchestration.specs.audiences import BUCKETS, Audience, circle, in_order, read_audience, with_waterfalls
-from orchestration.specs.catalog import KEY, Column, ValueType
-from orchestration.specs.documents import SpecError, nearest, shown
+from orchestration.specs.audience_sql import audience_cte, cte
+from orchestration.specs.audiences import BUCKETS, Audience, in_order
+from orchestration.specs.documents import SpecError, nearest, read_document, shown
+from orchestration.specs.funnel_kind import read_funnels
 from orchestration.specs.kinds import Project
-from orchestration.specs.loader import load_audiences, load_file, load_project, load_tags
-from orchestration.specs.predicates import literal
-from orchestration.specs.tag_sql import value_column
-from orchestration.specs.tags import Tag, tag_types
+from orchestration.specs.loader import (
+    KINDS,
+    load_audiences,
+    load_file,
+    load_project,
+    load_tags,
+    read_project,
+)
+from orchestration.specs.predicates import counted_in, literal
+from orchestration.specs.preview_funnel import FunnelPreview, preview_funnel
+from orchestration.specs.preview_tags import TagsPreview, preview_tags
+from orchestration.specs.published import Marts, open_marts
+from orchestration.specs.tags import Tag
 
 SAMPLE_USERS = 5
 _SHOWN_ID_CHARACTERS = 6
@@ -105,31 +112,51 @@ def _plain(cell: str) -> str:
     return cell.replace("[", r"\[")
 
 
-def preview_audience(audience: str, home: Home, *, dbt_dir: Path = DBT_PROJECT_DIR) -> PreviewResult:
-    """Preview a declared audience, or the spec file at a path.
+def preview_spec(
+    name: str, home: Home, *, dbt_dir: Path = DBT_PROJECT_DIR
+) -> PreviewResult | TagsPreview | FunnelPreview:
+    """Preview a declared audience, tag, family of tags or funnel, or the spec file at a path.
 
-    Raises SpecError when the spec is wrong, UsageError when there is no such audience, JingxiError when nothing
-    is published.
+    Raises SpecError when a spec is wrong, UsageError when there is none of that name, JingxiError when nothing is
+    published.
     """
-    project = load_project(dbt_dir)
-    tags = load_tags(project)
-    every = load_audiences(project)
-    if audience.endswith((".yml", ".yaml")) or "/" in audience:
-        loaded = load_file(KIND, Path(audience).absolute(), dbt_dir)
-        names = [*every, loaded.spec.audience]
-        read, problems = read_audience(loaded, project, tag_types(tags), names)
-        if read is None:
-            raise SpecError(problems)
-        every, problems = with_waterfalls(every | {read.name: read})
-        if problems:
-            raise SpecError(problems)
-        cycle = in_order(every)[1]
-        if cycle:
-            raise SpecError([circle(every[cycle[0]], cycle)])
-        audience = read.name
-    if audience not in every:
-        raise UsageError(f"There is no audience {shown(audience)}; {nearest(audience, sorted(every))}")
-    return preview(every[audience], home, project=project, tags=tags, every=every)
+    is_path = name.endswith((".yml", ".yaml")) or "/" in name
+    project, name = _with_file(Path(name).absolute(), dbt_dir) if is_path else (load_project(dbt_dir), name)
+    tags, audiences = load_tags(project), load_audiences(project)
+    if name in audiences:
+        return preview(audiences[name], home, project=project, tags=tags, every=audiences)
+    wanted = [tag for tag in tags.values() if name in (tag.code, tag.family.family)]
+    if wanted:
+        with open_marts(home, project) as marts:
+            return preview_tags(wanted, marts)
+    funnels = {funnel.name: funnel for funnel in read_funnels(project)[0]}
+    if name in funnels:
+        with open_marts(home, project) as marts:
+            return preview_funnel(funnels[name], marts)
+    known = [*sorted(audiences), *sorted(funnels), *tags]
+    raise UsageError(f"There is no audience, tag or funnel {shown(name)}; {nearest(name, known)}")
+
+
+def _with_file(path: Path, dbt_dir: Path) -> tuple[Project, str]:
+    """The project with the spec of a file, in place of the one of its name, and that name. Raises SpecError."""
+    folder = path.parent.name
+    first = next(iter(read_document(path, str(path)).data), "")
+    fields = {kind.model: next(iter(kind.model.model_fields)) for kind in KINDS}
+    kind = next((kind for kind in KINDS if first == fields[kind.model] or kind.folder == folder), None)
+    if kind is None:
+        raise UsageError(
+            f"{path} begins with {shown(first)}; a spec begins with {', '.join(fields.values())}."
+        )
+    loaded = load_file(kind, path, dbt_dir)
+    project, problems = read_project(dbt_dir)
+    others = [entry for entry in project.of(kind) if kind.name_of(entry.spec) != kind.name_of(loaded.spec)]
+    project = replace(project, loaded={**project.loaded, kind.folder: [*others, loaded]})
+    problems = [problem for problem in problems if problem.file != loaded.document.file]
+    for each in KINDS if not problems else ():
+        problems += each.check(project)
+    if problems:
+        raise SpecError(problems)
+    return project, kind.name_of(loaded.spec)
 
 
 def preview(
@@ -141,55 +168,19 @@ def preview(
     every: Mapping[str, Audience],
 ) -> PreviewResult:
     """Preview a checked audience; `every` holds all audiences that it may name, itself included."""
-    with _published(home) as session:
-        try:
-            return _Preview(session, audience, project.columns, tags, every).run()
-        except (duckdb.BinderException, duckdb.CatalogException) as error:
-            raise JingxiError(
-                f"The published marts in {home.path} are older than the specs: run `jingxi run` first."
-            ) from error
-
-
-@contextmanager
-def _published(home: Home) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A session that can read the published marts and nothing else."""
-    if not home.marts.exists():
-        raise JingxiError(f"Nothing is published in {home.path} yet: run `jingxi run` first.")
-    with duckdb.connect(":memory:") as session:
-        for name in ("autoinstall_known_extensions", "autoload_known_extensions"):
-            session.execute(f"set {name} = false")
-        session.execute("set TimeZone = 'UTC'")
-        path = str(home.marts).replace("'", "''")
-        session.execute(f"attach '{path}' as marts (read_only)")
-        session.execute("set search_path = 'marts.main,memory.main'")
-        session.execute("set enable_external_access = false")
-        session.execute("set lock_configuration = true")
-        yield session
+    with open_marts(home, project) as marts:
+        return _Preview(marts, audience, tags, every).run()
 
 
 class _Preview:
     def __init__(
-        self,
-        session: duckdb.DuckDBPyConnection,
-        audience: Audience,
-        columns: Mapping[str, Column],
-        tags: Mapping[str, Tag],
-        every: Mapping[str, Audience],
+        self, marts: Marts, audience: Audience, tags: Mapping[str, Tag], every: Mapping[str, Audience]
     ) -> None:
-        self.session = session
+        self.marts = marts
+        self.session = marts.session
         self.audience = audience
-        self.columns = columns
         self.tags = tags
         self.every = every
-        day = self.one("select as_of_date from publication")
-        self.as_of: dt.date = day
-
-    def one(self, sql: str, parameters: Sequence[object] = ()) -> Any:
-        row = self.session.execute(sql, list(parameters)).fetchone()
-        return row[0] if row else None
-
-    def day(self, days: int) -> str:
-        return literal(self.as_of + dt.timedelta(days=days))
 
     def run(self) -> PreviewResult:
         spec = self.audience.spec
@@ -209,7 +200,7 @@ class _Preview:
         return PreviewResult(
             audience=self.audience.name,
             title=f"{spec.title.zh} · {spec.title.en}",
-            as_of=self.as_of,
+            as_of=self.marts.as_of,
             definition=self.audience.definition,
             met=met,
             suppressed={
@@ -230,21 +221,14 @@ class _Preview:
     def _candidates_sql(self) -> str:
         """A temporary table previewed(user_id, suppressed_by, is_member, is_holdout)."""
         needed = self._needed()
-        columns = sorted({name for audience in needed for name in audience.columns} - {KEY})
-        used = sorted({name for audience in needed for name in audience.tags})
-        selected = "".join(f", user_wide.{name}" for name in columns)
-        selected += "".join(f", tag_values.{value_column(name)}" for name in used)
-        ctes = ""
-        if used:
-            values = "".join(f", {self._tag_sql(self.tags[name])} as {value_column(name)}" for name in used)
-            listed = ", ".join(literal(name) for name in used)
-            ctes = f"tag_values as (select user_id{values} from user_tags where tag in ({listed}) group by user_id),\n"
-        join = " left join tag_values on user_wide.user_id = tag_values.user_id" if used else ""
-        ctes += f"users as (select user_wide.user_id{selected} from user_wide{join}),\n"
-        ctes += ",\n".join(audience_cte(audience, self.tags, self.day) for audience in needed)
+        rules = [rule for audience in needed for rule in audience.rules]
+        columns = {name for audience in needed for name in audience.columns}
+        used = {name for audience in needed for name in audience.tags}
+        ctes = [self.marts.users(rules, columns, used, self.tags)]
+        ctes += [audience_cte(audience, self.tags, self.marts.days) for audience in needed]
         bucket = f"('0x' || substr(md5({literal(self.audience.spec.holdout_salt + ':')} || user_id), 1, 8))::bigint % {BUCKETS}"
         return (
-            f"create temporary table previewed as with {ctes}\n"
+            f"create temporary table previewed as with {','.join(ctes)}\n"
             f"select user_id, suppressed_by, is_member, {bucket} < {self.audience.spec.holdout_buckets} as is_holdout\n"
             f"from {cte(self.audience.name)}"
         )
@@ -258,14 +242,6 @@ class _Preview:
                 wanted.add(name)
                 todo.append(name)
         return [self.every[name] for name in in_order(self.every)[0] if name in wanted]
-
-    def _tag_sql(self, tag: Tag) -> str:
-        value = "value"
-        if tag.type is ValueType.BOOLEAN:
-            value = "value = 'true'"
-        elif tag.type is not ValueType.TEXT:
-            value = f"cast(value as {self.columns[tag.spec.column or ''].sql_type})"
-        return f"max(case when tag = {literal(tag.code)} then {value} end)"
 
     def _sample(self) -> tuple[list[str], list[list[str]]]:
         """A few members who are not held out, the first ones by rank; no identifier, user ids shortened."""
@@ -295,9 +271,13 @@ class _Preview:
         return ["user", *names], [["" if cell is None else str(cell) for cell in row] for row in rows]
 
     def _published_members(self) -> int | None:
-        if not self.one("select count(*) from audience_definitions where audience = ?", [self.audience.name]):
+        if not self.marts.one(
+            "select count(*) from audience_definitions where audience = ?", [self.audience.name]
+        ):
             return None
-        return int(self.one("select count(*) from audience_members where audience = ?", [self.audience.name]))
+        return int(
+            self.marts.one("select count(*) from audience_members where audience = ?", [self.audience.name])
+        )
 
     def _reachable(self) -> dict[str, int]:
         kinds = self.audience.spec.export.identifiers
@@ -337,4 +317,11 @@ class _Preview:
         return [
             f"tag {name} was declared or changed after the last run; its users are those of that run."
             for name in changed
-        ]
+        ] + self.marts.notes_on_activities(
+            [
+                question
+                for audience in self._needed()
+                for rule in audience.rules
+                for question in counted_in(rule)
+            ]
+        )

@@ -5,42 +5,36 @@ The verdict of every part is that of `predicates.holds`; nothing is judged here 
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from orchestration.specs.predicates import (
     All,
     AnyOf,
+    AtStep,
     Comparison,
+    Did,
+    Facts,
     HasTag,
     InAudience,
+    InOrder,
+    InTop,
     Not,
     Predicate,
     holds,
     in_words,
+    picked,
 )
 
-Kind = Literal["all", "any", "not", "column", "tag", "audience"]
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of one user: columns of the wide table, values of the tags that are set, audiences."""
-
-    row: Mapping[str, Any]
-    tags: Mapping[str, Any]
-    audiences: Collection[str]
-    as_of: dt.date
+Kind = Literal["all", "any", "not", "column", "tag", "segment", "audience", "activity", "funnel"]
 
 
 @dataclass(frozen=True)
 class Reason:
     """One part of a rule for one user.
 
-    all, any and not have `parts`; column, tag and audience have a `subject`, what is `wanted` of it in words (empty:
-    to be set, to be a member) and what was `found` (None: nothing is known).
+    all, any and not have `parts`; the others have a `subject`, what is `wanted` of it in words (empty: to be set, to be a
+    member; activities and funnels say all in `subject`) and what was `found` (None: nothing is known).
     """
 
     kind: Kind
@@ -63,13 +57,13 @@ class Reason:
         }
 
     def leaves(self) -> list[Reason]:
-        """The conditions on columns, tags and audiences, in order."""
+        """The conditions that have no parts, in order."""
         return [leaf for part in self.parts for leaf in part.leaves()] if self.parts else [self]
 
 
 def explain(predicate: Predicate, facts: Facts) -> Reason:
     """The rule taken apart for one user."""
-    verdict = holds(predicate, facts.row, facts.tags, facts.audiences, facts.as_of)
+    verdict = holds(predicate, facts)
     match predicate:
         case All(parts):
             return Reason("all", verdict, parts=tuple(explain(part, facts) for part in parts))
@@ -81,8 +75,21 @@ def explain(predicate: Predicate, facts: Facts) -> Reason:
             return Reason("tag", verdict, tag, found=facts.tags.get(tag))
         case InAudience(audience):
             return Reason("audience", verdict, audience, found=audience in facts.audiences)
-        case Comparison(subject, _, _):
-            known = facts.row if subject.kind == "column" else facts.tags
+        case Did(event):
+            times = len(facts.of(event))
+            return Reason("activity", verdict, in_words(predicate), found=times)
+        case InOrder():
+            return Reason("activity", verdict, in_words(predicate), found=verdict)
+        case InTop(pick, places):
+            return Reason(
+                "activity", verdict, in_words(predicate), found=", ".join(picked(pick, facts)[:places])
+            )
+        case AtStep():
+            return Reason("funnel", verdict, in_words(predicate), found=verdict)
+        case Comparison(subject):
+            value = facts.value(subject)
+            if subject.pick is not None:
+                return Reason("activity", verdict, in_words(predicate), found=value)
+            kinds: dict[str, Kind] = {"tag": "tag", "segment": "segment"}
             wanted = in_words(predicate, lambda _: "").strip()
-            kind: Kind = "column" if subject.kind == "column" else "tag"
-            return Reason(kind, verdict, subject.name, wanted, known.get(subject.name))
+            return Reason(kinds.get(subject.kind, "column"), verdict, subject.name, wanted, value)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from orchestration.specs.catalog import ValueType
+from orchestration.specs.catalog import Segment, ValueType
 from orchestration.specs.documents import Problem
-from orchestration.specs.generated import csv_text, dbt_day, model_header
+from orchestration.specs.generated import DBT_NAMES, csv_text, model_header
 from orchestration.specs.kinds import Kind, Project
-from orchestration.specs.predicates import literal, to_sql, to_sql_boolean
+from orchestration.specs.predicates import Names, literal, to_sql, to_sql_boolean
+from orchestration.specs.rule_sql import Sources, UserNames
 from orchestration.specs.tags import (
     CATEGORY_LABELS,
     FOLDER,
@@ -20,29 +21,26 @@ from orchestration.specs.tags import (
 )
 
 
-class _WideNames:
-    """Names inside a statement that reads user_wide."""
+class TagNames(UserNames):
+    """Names inside the statement that evaluates tags; `days` spells days and moments."""
 
-    def column(self, name: str) -> str:
-        return f"user_wide.{name}"
-
-    def tag(self, name: str) -> str:
-        raise AssertionError(f"checked specs: the rule of a tag reads no tag, not {name}")
-
-    def tag_is_boolean(self, name: str) -> bool:
-        raise AssertionError(f"checked specs: the rule of a tag reads no tag, not {name}")
-
-    def members(self, audience: str) -> str:
-        raise AssertionError(f"checked specs: the rule of a tag reads no audience, not {audience}")
-
-    def user_id(self) -> str:
-        return "user_wide.user_id"
+    def __init__(self, days: Names) -> None:
+        self.days = days
 
     def as_of(self, days: int) -> str:
-        return dbt_day(days)
+        """The day that lies some days after as_of."""
+        return self.days.as_of(days)
+
+    def moment(self, days: int) -> str:
+        """The moment at which that day begins."""
+        return self.days.moment(days)
+
+    def later(self, day: str, days: int) -> str:
+        """The day some days after another one."""
+        return self.days.later(day, days)
 
 
-_NAMES = _WideNames()
+_NAMES = TagNames(DBT_NAMES)
 
 
 def value_column(code: str) -> str:
@@ -55,56 +53,74 @@ def known_column(code: str) -> str:
     return f"known__{code}"
 
 
-def _value_sql(tag: Tag) -> str:
+def _value_sql(tag: Tag, names: Names) -> str:
     """The tag's value before validity and missing data are looked at."""
     if tag.rule is not None:
-        return to_sql_boolean(tag.rule, _NAMES)
+        return to_sql_boolean(tag.rule, names)
     if tag.cases:
-        branches = " ".join(f"when {to_sql(rule, _NAMES)} then {literal(value)}" for value, rule in tag.cases)
+        branches = " ".join(f"when {to_sql(rule, names)} then {literal(value)}" for value, rule in tag.cases)
         return f"case {branches} end"
-    source = f"user_wide.{tag.spec.column}"
+    source = names.column(tag.spec.column or "")
     if tag.values is None:
         return source
     return f"case when {source} in ({', '.join(literal(value) for value in tag.values)}) then {source} end"
 
 
-def _known_sql(tag: Tag) -> str:
+def _known_sql(tag: Tag, names: Names) -> str:
     needed = sorted({*tag.spec.needs, *([tag.spec.column] if tag.spec.column else [])})
-    return " and ".join(f"user_wide.{name} is not null" for name in needed) or "true"
+    return " and ".join(f"{names.column(name)} is not null" for name in needed) or "true"
 
 
-def _still_valid_sql(tag: Tag) -> str | None:
+def _still_valid_sql(tag: Tag, names: Names) -> str | None:
     if tag.spec.validity_days is None:
         return None
-    confirmed = f"user_wide.{tag.spec.confirmed_by}"
-    return f"coalesce({{{{ as_of() }}}} < {{{{ add_days('{confirmed}', {tag.spec.validity_days}) }}}}, true)"
+    confirmed = names.column(tag.spec.confirmed_by or "")
+    return f"coalesce({names.as_of(0)} < {names.later(confirmed, tag.spec.validity_days)}, true)"
 
 
-def evaluated_sql(tags: Sequence[Tag]) -> str:
+def evaluated(tag: Tag, names: Names) -> tuple[str, str]:
+    """SQL of a tag's value (typed, null when not set) and of whether it could be evaluated."""
+    known, valid, value = _known_sql(tag, names), _still_valid_sql(tag, names), _value_sql(tag, names)
+    conditions = [condition for condition in (known if known != "true" else None, valid) if condition]
+    if tag.type is ValueType.BOOLEAN:
+        inner = " and ".join([value, *([valid] if valid else [])])
+        value = f"case when {known} then {inner} end" if known != "true" else inner
+    elif conditions:
+        value = f"case when {' and '.join(conditions)} then {value} end"
+    return value, known
+
+
+def evaluated_sql(tags: Sequence[Tag], segments: Mapping[str, Segment]) -> str:
     """Model int_tags__evaluated: every active tag for every user, one pass over the wide table."""
-    columns = ["user_wide.user_id"]
+    sources = Sources.of((rule for tag in tags for rule in tag.rules), segments)
+    joined = ["user_wide.*", *sources.columns()]
+    users = "select * from user_wide"
+    if sources.joins():
+        users = (
+            f"select\n            {', '.join(joined)}\n        from user_wide\n        "
+            + "\n        ".join(sources.joins())
+        )
+    columns = ["users.user_id"]
     for tag in tags:
-        known, valid, value = _known_sql(tag), _still_valid_sql(tag), _value_sql(tag)
-        conditions = [condition for condition in (known if known != "true" else None, valid) if condition]
-        if tag.type is ValueType.BOOLEAN:
-            inner = " and ".join([value, *([valid] if valid else [])])
-            value = f"case when {known} then {inner} end" if known != "true" else inner
-        elif conditions:
-            value = f"case when {' and '.join(conditions)} then {value} end"
+        value, known = evaluated(tag, _NAMES)
         columns.append(f"{value} as {value_column(tag.code)}")
         columns.append(f"{known} as {known_column(tag.code)}")
         for prefix, name in _declared(tag):
-            columns.append(f"user_wide.{name} as {prefix}__{tag.code}")
+            columns.append(f"users.{name} as {prefix}__{tag.code}")
     body = ",\n        ".join(columns)
     return (
         model_header("dbt_project/specs/tags/")
         + f"""with
     user_wide as (select * from {{{{ ref('user_wide') }}}}),
+{sources.dbt_imports()}
+    users as (
+        {users}
+    ),
 
     final as (
         select
         {body}
-        from user_wide
+        from users
     )
 
 select *
@@ -295,7 +311,7 @@ def definitions_csv(tags: Sequence[Tag]) -> str:
                 "value_type": tag.value_type,
                 "rule": tag.words,
                 "rule_hash": tag.rule_hash,
-                "source": "user_wide: " + ", ".join(sorted(tag.columns)),
+                "source": tag.source,
                 "validity_days": "" if tag.spec.validity_days is None else str(tag.spec.validity_days),
                 "refresh": "daily",
                 "owner": tag.spec.owner or tag.family.owner,
@@ -334,7 +350,9 @@ def _compile(project: Project) -> dict[str, str]:
     tags = list(read_tags(project)[0].values())
     active = [tag for tag in tags if tag.is_active]
     return {
-        "dbt_project/models/intermediate/tags/int_tags__evaluated.sql": evaluated_sql(active),
+        "dbt_project/models/intermediate/tags/int_tags__evaluated.sql": evaluated_sql(
+            active, project.segments
+        ),
         "dbt_project/models/marts/tags/user_tags.sql": user_tags_sql(active),
         "dbt_project/models/marts/tags/tag_coverage.sql": coverage_sql(active),
         "seeds/catalog/catalog_tag_definitions.csv": definitions_csv(tags),

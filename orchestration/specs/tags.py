@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestration.specs.catalog import Column, ValueType
+from orchestration.specs.conditions import Vocabulary, read_predicate
 from orchestration.specs.documents import (
     Label,
     Line,
@@ -19,17 +20,21 @@ from orchestration.specs.documents import (
     Paragraph,
     Problem,
     SpecModel,
+    names_of,
     nearest,
     shown,
 )
+from orchestration.specs.funnels import FunnelSpec, declared_names
 from orchestration.specs.kinds import Loaded, Project
 from orchestration.specs.predicates import (
     Predicate,
     TagType,
-    Vocabulary,
     columns_in,
+    counted_in,
+    events_of,
+    funnels_in,
     in_words,
-    read_predicate,
+    segments_in,
 )
 
 FOLDER = "tags"  # below dbt_project/specs
@@ -75,13 +80,18 @@ class TagSpec(SpecModel):
     cases: tuple[CaseSpec, ...] | None = Field(
         None, min_length=1, max_length=100, description="Values in order"
     )
-    column: str | None = Field(None, description="Column of user_wide whose value the tag takes")
+    column: str | None = Field(
+        None,
+        description="Column of user_wide whose value the tag takes",
+        json_schema_extra=names_of("value columns"),
+    )
     values: tuple[ValueSpec, ...] | None = Field(
         None, min_length=1, max_length=200, description="With column: the values it can take, with labels"
     )
     needs: tuple[str, ...] = Field(
         (),
         description="Columns that must be known; if one is empty the tag cannot be evaluated for that user",
+        json_schema_extra=names_of("columns"),
     )
     validity_days: int | None = Field(
         None,
@@ -89,10 +99,24 @@ class TagSpec(SpecModel):
         le=3650,
         description="Days after the last confirmation until the tag expires; empty = never",
     )
-    first_set_by: str | None = Field(None, description="Date column: since when the tag is set")
-    confirmed_by: str | None = Field(None, description="Date column: when it was last confirmed")
-    evidence: str | None = Field(None, description="Number column: how many facts speak for it; else 1")
-    weight: str | None = Field(None, description="Number column: the tag's weight; else 1")
+    first_set_by: str | None = Field(
+        None, description="Date column: since when the tag is set", json_schema_extra=names_of("date columns")
+    )
+    confirmed_by: str | None = Field(
+        None,
+        description="Date column: when it was last confirmed",
+        json_schema_extra=names_of("date columns"),
+    )
+    evidence: str | None = Field(
+        None,
+        description="Number column: how many facts speak for it; else 1",
+        json_schema_extra=names_of("number columns"),
+    )
+    weight: str | None = Field(
+        None,
+        description="Number column: the tag's weight; else 1",
+        json_schema_extra=names_of("number columns"),
+    )
     owner: Line | None = Field(None, description="Who answers for it, if not the owner of the family")
     status: Literal["active", "draft", "retired"] = Field(
         "active", description="Only active tags are computed; the others stand in the catalogue"
@@ -163,9 +187,25 @@ class Tag:
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
+    def rules(self) -> tuple[Predicate, ...]:
+        """All its conditions."""
+        return (self.rule,) if self.rule is not None else tuple(rule for _, rule in self.cases)
+
+    @property
+    def source(self) -> str:
+        """What it is made from, in words."""
+        asked = [question for rule in self.rules for question in counted_in(rule)]
+        parts = {
+            "user_wide": self.columns,
+            "activities": {name for q in asked for event in events_of(q) for name in event.activities},
+            "segments": {name for rule in self.rules for name in segments_in(rule)},
+            "funnels": {name for rule in self.rules for name in funnels_in(rule)},
+        }
+        return "; ".join(f"{what}: {', '.join(sorted(names))}" for what, names in parts.items() if names)
+
+    @property
     def columns(self) -> set[str]:
         """Columns of the wide table that it reads."""
-        rules = [self.rule] if self.rule is not None else [rule for _, rule in self.cases]
         extra = [
             self.spec.column,
             self.spec.first_set_by,
@@ -174,10 +214,31 @@ class Tag:
             self.spec.weight,
         ]
         return (
-            {name for rule in rules for name in columns_in(rule)}
+            {name for rule in self.rules for name in columns_in(rule)}
             | set(self.spec.needs)
             | {n for n in extra if n}
         )
+
+
+def user_vocabulary(
+    project: Project,
+    tags: Mapping[str, TagType] | None = None,
+    audiences: Collection[str] | None = None,
+) -> Vocabulary:
+    """What a condition on a user may name; tags and audiences only where they are given."""
+    funnels = {
+        name: [step.name for step in loaded.spec.steps]
+        for loaded in project.below("funnels", FunnelSpec)
+        for name in declared_names(loaded.spec)
+    }
+    return Vocabulary(
+        project.columns,
+        tags,
+        audiences,
+        activities=project.activities,
+        segments={name: segment.column for name, segment in project.segments.items()},
+        funnels=funnels,
+    )
 
 
 def read_tags(project: Project) -> tuple[dict[str, Tag], list[Problem]]:
@@ -185,6 +246,7 @@ def read_tags(project: Project) -> tuple[dict[str, Tag], list[Problem]]:
     tags: dict[str, Tag] = {}
     problems: list[Problem] = []
     seen: dict[str, str] = {}
+    vocabulary = user_vocabulary(project)
     for loaded in project.below(FOLDER, TagFamilySpec):
         for position, spec in enumerate(loaded.spec.tags):
             at: Location = ("tags", position)
@@ -196,7 +258,7 @@ def read_tags(project: Project) -> tuple[dict[str, Tag], list[Problem]]:
                 )
                 continue
             seen[spec.tag] = f"{loaded.document.file}:{loaded.document.line((*at, 'tag'))}"
-            tag, found = _read_tag(project.columns, loaded, spec, at)
+            tag, found = _read_tag(vocabulary, loaded, spec, at)
             problems += found
             if tag is not None:
                 tags[spec.tag] = tag
@@ -204,10 +266,9 @@ def read_tags(project: Project) -> tuple[dict[str, Tag], list[Problem]]:
 
 
 def _read_tag(
-    columns: Mapping[str, Column], loaded: Loaded[TagFamilySpec], spec: TagSpec, at: Location
+    vocabulary: Vocabulary, loaded: Loaded[TagFamilySpec], spec: TagSpec, at: Location
 ) -> tuple[Tag | None, list[Problem]]:
-    document = loaded.document
-    vocabulary = Vocabulary(columns)
+    document, columns = loaded.document, vocabulary.columns
     problems: list[Problem] = []
 
     def column(field: str, types: set[ValueType], what: str, name: str | None, *deeper: int) -> None:

@@ -8,6 +8,8 @@ import hashlib
 import io
 import json
 import random
+import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,17 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from orchestration.errors import UsageError
 from orchestration.home import DBT_PROJECT_DIR, PROJECT_ROOT, Home
+from orchestration.specs.activities import ATTRIBUTES, EVENT_COLUMNS
 from orchestration.specs.catalog import KEY, ValueType
 from orchestration.specs.compiler import check, check_compiled, compile_specs, write
 from orchestration.specs.kinds import Project
 from orchestration.specs.loader import load_audiences, load_project, load_tags, specs_fingerprint
-from orchestration.specs.predicates import holds
-from orchestration.specs.preview import preview, preview_audience
+from orchestration.specs.predicates import Facts, holds
+from orchestration.specs.preview import PreviewResult, preview, preview_spec
+from orchestration.specs.preview_funnel import FunnelPreview
+from orchestration.specs.preview_tags import TagsPreview
 from orchestration.specs.tags import Tag
 
 AS_OF = dt.date(2026, 6, 30)
@@ -92,26 +98,107 @@ def random_users(project: Project, seed: int = 7) -> list[dict[str, Any]]:
 
 
 def insert(connection: duckdb.DuckDBPyConnection, users: list[dict[str, Any]]) -> None:
-    rows = pa.Table.from_pylist(users)
+    rows = pa.Table.from_pylist(
+        [{name: value for name, value in user.items() if not name.startswith("_")} for user in users]
+    )
     connection.register("rows", rows)
     connection.execute("insert into user_wide by name select * from rows")
     connection.unregister("rows")
 
 
+PRODUCTS = {"P1": "skincare", "P2": "makeup", "P3": None}
+CELLS = ("important_value", "important_keep", "general_value")
+
+
+def add_deeds(users: list[dict[str, Any]], seed: int = 11) -> None:
+    """Gives users activities, an RFM cell and attempts at a funnel around the bounds that rules use."""
+    chance = random.Random(seed)
+    names = ["view", "cart", "order_paid", "read", "item_paid", "favourite"]
+    for user in users:
+        user["_cell"] = chance.choice([None, *CELLS])
+        user["_attempts"] = [
+            {
+                "funnel": chance.choice(["shop_view_cart_buy", "lead_to_deal"]),
+                "level": chance.randint(1, 3),
+                "entered_date": AS_OF - dt.timedelta(days=chance.choice([0, 7, 36, 37])),
+                "is_mature": chance.random() < 0.7,
+            }
+            for _ in range(chance.randint(0, 2))
+        ]
+        user["_activities"] = []
+        for _ in range(chance.randint(0, 8)):
+            day = AS_OF - dt.timedelta(days=chance.choice([0, 1, 6, 7, 8, 29, 30, 89, 90]))
+            product = chance.choice([None, "P1", "P1", "P2", "P3", "P9"])
+            user["_activities"].append(
+                dict.fromkeys(EVENT_COLUMNS)
+                | {
+                    "activity": chance.choice(names),
+                    "occurred_at": dt.datetime.combine(day, dt.time(chance.choice([0, 12]))),
+                    "activity_date": day,
+                    "product_id": product,
+                    "category_l1": PRODUCTS.get(product or ""),
+                }
+            )
+
+
+def insert_deeds(
+    connection: duckdb.DuckDBPyConnection, project: Project, users: list[dict[str, Any]]
+) -> None:
+    stream = [name for name in EVENT_COLUMNS if name not in ATTRIBUTES]
+    columns = ", ".join(f"{name} {EVENT_COLUMNS[name].sql_type}" for name in stream)
+    connection.execute(
+        "create table int_activity (user_id varchar, activity varchar, occurred_at timestamp, "
+        f"activity_date date, {columns})"
+    )
+    connection.execute("create table stg_raw__products (product_id varchar, category_l1 varchar)")
+    connection.execute(
+        "create table funnel_users (user_id varchar, funnel varchar, level integer, entered_at timestamp, "
+        "is_mature boolean)"
+    )
+    for table in sorted({segment.table for segment in project.segments.values()}):
+        values = [s.column for s in project.segments.values() if s.table == table]
+        listed = ", ".join(f"{column.name} {column.sql_type}" for column in values)
+        connection.execute(f"create table {table} (user_id varchar, {listed})")
+    for user in users:
+        for deed in user.get("_activities", ()):
+            row = [user[KEY], deed["activity"], deed["occurred_at"], deed["activity_date"]]
+            row += [deed[name] for name in stream]
+            connection.execute(f"insert into int_activity values ({', '.join('?' * len(row))})", row)
+        for attempt in user.get("_attempts", ()):
+            entered = dt.datetime.combine(attempt["entered_date"], dt.time()) - dt.timedelta(hours=8)
+            connection.execute(
+                "insert into funnel_users values (?, ?, ?, ?, ?)",
+                [user[KEY], attempt["funnel"], attempt["level"], entered, attempt["is_mature"]],
+            )
+        if user.get("_cell"):
+            connection.execute("insert into rfm_segments values (?, ?)", [user[KEY], user["_cell"]])
+    connection.executemany("insert into stg_raw__products values (?, ?)", list(PRODUCTS.items()))
+
+
+def known(user: dict[str, Any], tags: dict[str, Any] | None = None, audiences: Collection[str] = ()) -> Facts:
+    """What is known of a user."""
+    segments = {"rfm": user["_cell"]}
+    return Facts(user, tags or {}, audiences, AS_OF, segments, user["_activities"], user["_attempts"])
+
+
 @pytest.fixture(scope="module")
 def users(project: Project) -> list[dict[str, Any]]:
-    return random_users(project)
+    users = random_users(project)
+    add_deeds(users)
+    return users
 
 
 @pytest.fixture(scope="module")
 def built(project: Project, files: dict[str, str], users: list[dict[str, Any]]) -> duckdb.DuckDBPyConnection:
-    """user_wide and everything compiled from it, built."""
+    """user_wide, what people did, and everything compiled from it, built."""
     connection = duckdb.connect(":memory:")
     connection.execute("set TimeZone = 'UTC'")
     columns = ", ".join(f"{column.name} {column.sql_type}" for column in project.columns.values())
     connection.execute(f"create table user_wide ({columns})")
     insert(connection, users)
-    for name in ("int_tags__evaluated", "user_tags", "tag_coverage", "int_audiences__candidates"):
+    insert_deeds(connection, project, users)
+    models = ("int_conditions__evaluated", "int_tags__evaluated", "user_tags", "tag_coverage")
+    for name in (*models, "int_audiences__candidates"):
         (path,) = [path for path in files if path.endswith(f"/{name}.sql")]
         connection.execute(f"create table {name} as {rendered(files[path])}")
     return connection
@@ -130,9 +217,9 @@ def expected_value(tag: Tag, user: dict[str, Any]) -> Any:
     ):
         return None
     if tag.rule is not None:
-        return True if holds(tag.rule, user, as_of=AS_OF) else None
+        return True if holds(tag.rule, known(user)) else None
     if tag.cases:
-        return next((value for value, rule in tag.cases if holds(rule, user, as_of=AS_OF)), None)
+        return next((value for value, rule in tag.cases if holds(rule, known(user))), None)
     value = user[str(tag.spec.column)]
     return value if tag.values is None or value in tag.values else None
 
@@ -224,12 +311,12 @@ def test_every_audience_is_as_declared(
         for user in users:
             user_id = user[KEY]
             within = [other for other, ids in members.items() if user_id in ids]
-            if holds(audience.who, user, tags[user_id], within, AS_OF):
+            if holds(audience.who, known(user, tags[user_id], within)):
                 expected[user_id] = next(
                     (
                         why
                         for why, rule in audience.suppress
-                        if holds(rule, user, tags[user_id], within, AS_OF)
+                        if holds(rule, known(user, tags[user_id], within))
                     ),
                     None,
                 )
@@ -489,7 +576,8 @@ def test_a_file_that_was_never_compiled_can_be_previewed(
     models.mkdir(parents=True)
     contract = DBT_PROJECT_DIR / "models/marts/core/_core__user_wide.yml"
     (models / contract.name).write_text(contract.read_text())
-    result = preview_audience(str(draft), home, dbt_dir=small.dbt_dir)
+    result = preview_spec(str(draft), home, dbt_dir=small.dbt_dir)
+    assert isinstance(result, PreviewResult)
     # Of the three members of `select`, only u2 has no tag `recent` any more.
     assert (result.audience, result.met, result.members, result.published_members) == ("draft", 1, 1, None)
     assert len(result.notes) == 1
@@ -506,3 +594,139 @@ def test_shipped_audiences_can_be_shown(published: tuple[Home, Project]) -> None
     text = console.export_text()
     assert "left out: or" in text
     assert "members in the published version" in text
+
+
+@pytest.fixture(scope="module")
+def published_specs(
+    tmp_path_factory: pytest.TempPathFactory,
+    built: duckdb.DuckDBPyConnection,
+    project: Project,
+    files: dict[str, str],
+) -> Home:
+    """A home that published everything that shipped specs read."""
+    home = Home(tmp_path_factory.mktemp("published") / "home")
+    home.published.mkdir(parents=True)
+    attributes = ", ".join(
+        f"products.{name}" if name == "category_l1" else f"cast(null as varchar) as {name}"
+        for name in ATTRIBUTES
+    )
+    built.execute(f"""
+        create or replace view user_activities as
+        select int_activity.*, {attributes} from int_activity left join stg_raw__products as products using (product_id)
+    """)
+    tables = ["user_wide", "user_tags", "user_activities", "funnel_users"]
+    tables += sorted({segment.table for segment in project.segments.values()})
+    csv_file = home.path / "definitions.csv"
+    csv_file.write_text(files["seeds/catalog/catalog_tag_definitions.csv"])
+    with duckdb.connect(str(home.marts)) as marts:
+        for table in tables:
+            rows = built.execute(f"select * from {table}").to_arrow_table()
+            marts.register("rows", rows)
+            marts.execute(f"create table {table} as select * from rows")
+            marts.unregister("rows")
+        marts.execute(f"create table publication as select date '{AS_OF}' as as_of_date")
+        marts.execute(
+            f"create table tag_definitions as select * from read_csv('{csv_file}', all_varchar = true)"
+        )
+        marts.execute("create table audience_definitions (audience varchar)")
+        marts.execute("create table audience_members (audience varchar, user_id varchar)")
+        marts.execute("create table user_identities (user_id varchar, id_type varchar)")
+    return home
+
+
+def test_a_preview_counts_what_the_build_makes(
+    published_specs: Home, built: duckdb.DuckDBPyConnection, project: Project
+) -> None:
+    tags, every = load_tags(project), load_audiences(project)
+    counts = {
+        name: (met, members)
+        for name, met, members in built.execute(
+            "select audience, count(*), count(*) filter (is_member) from int_audiences__candidates group by 1"
+        ).fetchall()
+    }
+    for name, audience in every.items():
+        found = preview(audience, published_specs, project=project, tags=tags, every=every)
+        assert (found.met, found.members) == counts.get(name, (0, 0)), name
+        assert found.notes == []
+    assert sum(1 for met, _ in counts.values() if met) >= 8
+    coverage = {
+        row[0]: row[2:5]
+        for row in built.execute("""
+        select tag, users_count, set_count, not_set_count, not_evaluable_count from tag_coverage
+    """).fetchall()
+    }
+    assert set(coverage) == set(tags)
+    for family in {tag.family.family for tag in tags.values()}:
+        result = preview_spec(family, published_specs)
+        assert isinstance(result, TagsPreview)
+        for tag in result.tags:
+            assert (tag.set, tag.not_set, tag.not_evaluable) == coverage[tag.tag], tag.tag
+            assert tag.published == tag.set
+            assert sum(tag.values.values()) in (0, tag.set)
+
+
+def test_a_wrong_name_of_a_preview_is_explained(published_specs: Home) -> None:
+    with pytest.raises(
+        UsageError, match="There is no audience, tag or funnel 'cart_lfet'; did you mean 'cart_left'?"
+    ):
+        preview_spec("cart_lfet", published_specs)
+
+
+def test_a_funnel_is_previewed_step_by_step(published_specs: Home, users: list[dict[str, Any]]) -> None:
+    result = preview_spec("shop_view_cart_buy", published_specs)
+    assert isinstance(result, FunnelPreview)
+    (steps,) = result.windows.values()
+
+    def deeds(user: dict[str, Any], name: str) -> list[dt.datetime]:
+        return [deed["occurred_at"] for deed in user["_activities"] if deed["activity"] == name]
+
+    week = dt.timedelta(days=7)
+    viewed = [user for user in users if deeds(user, "view")]
+    carted = [
+        user
+        for user in viewed
+        if any(view <= cart <= view + week for view in deeds(user, "view") for cart in deeds(user, "cart"))
+    ]
+    bought = [
+        user
+        for user in carted
+        if any(
+            view <= cart <= paid <= view + week
+            for view in deeds(user, "view")
+            for cart in deeds(user, "cart")
+            for paid in deeds(user, "order_paid")
+        )
+    ]
+    assert [step.users for step in steps] == [len(viewed), len(carted), len(bought)]
+    assert 0 < len(bought) < len(carted) < len(viewed)
+
+
+def test_previews_can_be_shown(published_specs: Home) -> None:
+    from rich.console import Console
+
+    console = Console(record=True, width=160)
+    for name in ("taste", "spending_power", "shop_view_cart_buy"):
+        result = preview_spec(name, published_specs)
+        result.show(console)
+        assert json.loads(json.dumps(result.to_dict()))["as_of"] == "2026-06-30"
+    text = console.export_text()
+    assert "护肤兴趣 · Into skincare (into_skincare)" in text
+    assert "have the tag" in text
+    assert "of previous" in text
+
+
+def test_a_rule_that_looks_further_back_than_the_published_activities_says_so(
+    published_specs: Home, project: Project, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    shutil.copytree(published_specs.path, home.path)
+    draft = tmp_path / "audiences" / "draft.yml"
+    draft.parent.mkdir()
+    text = (DBT_PROJECT_DIR / "specs/audiences/second_order.yml").read_text()
+    head, rest = text.split("who:")[0], text.split("suppress:")[1]
+    for condition, is_noted in (("did: view, within_days: 92", True), ("did: view, within_days: 91", False)):
+        draft.write_text(f"{head.replace('second_order', 'draft')}who: {{{condition}}}\nsuppress:{rest}")
+        (home.path / "jingxi.yml").write_text("history: {activity_days: 91}\n")
+        notes = preview_spec(str(draft), home).notes  # type: ignore[union-attr]
+        assert bool(notes) == is_noted
+        assert not notes or "activities before" in notes[0]

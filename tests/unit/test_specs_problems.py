@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.errors import UsageError
 from orchestration.specs.catalog import Column, ValueType
 from orchestration.specs.documents import MAX_FILE_BYTES, SpecError
 from orchestration.specs.loader import load_project
@@ -117,7 +118,7 @@ AUDIENCE_MISTAKES = {
         "{column: orders_count, gte: 2}",
         "{column: city, gte: 2}",
         7,
-        "gte does not work on column city, which is text; allowed: eq, ne, in, is_null.",
+        "gte does not work on column city, which is text; allowed: eq, ne, in, contains, is_null.",
     ),
     "number for text": (
         "{column: orders_count, gte: 2}",
@@ -276,6 +277,157 @@ def test_a_mistake_in_an_audience_is_explained(dbt_dir: Path, mistake: str) -> N
     assert found[0].endswith((".", "?"))
 
 
+# --- activities, segments, funnels ---------------------------------------------------------------------------
+
+FUNNEL = """\
+name: shop
+title: {zh: 商, en: Shop}
+owner: crm
+description: A test.
+steps:
+  - {name: view, label: {zh: 看, en: View}, activity: view}
+  - {name: buy, label: {zh: 买, en: Buy}, activity: order_paid}
+windows: [7d, none]
+"""
+SEGMENTS = """\
+models:
+  - name: user_layers
+    config: {meta: {segments: {layer: tier}}}
+    columns:
+      - {name: user_id, data_type: varchar, data_tests: [unique]}
+      - {name: tier, data_type: varchar, data_tests: [{accepted_values: {arguments: {values: [gold, grey]}}}]}
+      - {name: score, data_type: integer}
+"""
+
+
+@pytest.fixture
+def rich_dir(dbt_dir: Path) -> Path:
+    """The specs with a funnel, a segmentation and a brand's own events."""
+    for name, text in (
+        ("specs/funnels/shop.yml", FUNNEL),
+        ("models/layers.yml", SEGMENTS),
+        ("../seeds/rules/event_names.csv", "event_name,activity\nadd_to_cart,cart\nv,view\n"),
+    ):
+        file = dbt_dir / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return dbt_dir
+
+
+CONDITIONS = {
+    "unknown activity": ("{did: crat}", "there is no activity 'crat' in seeds/rules/event_names.csv or the input tables; did you mean 'cart'?"),
+    "unknown activity in a list": ("{did: [cart, veiw]}", "did you mean 'view'?"),
+    "activity twice": ("{did: [cart, cart]}", "'cart' is listed twice."),
+    "no activity": ("{did: []}", "did needs at least one activity."),
+    "unknown word": ("{did: cart, at_lest: 2}", "'at_lest' does not go with did; did you mean 'at_least'?"),
+    "zero times": ("{did: cart, at_least: 0}", "at_least must be a whole number from 1 to 1000000."),
+    "no number of days": ("{did: cart, within_days: week}", "within_days must be a whole number from 1 to 36500."),
+    "times of never": ("{never_did: cart, at_least: 2}", "'at_least' does not go with never_did; allowed: where, within_days."),
+    "wide column of an activity": ("{did: cart, where: {column: orders_count, gte: 1}}", "there is no column 'orders_count' in the activities; "),
+    "tag of an activity": ("{did: cart, where: {tag: big}}", "a tag cannot be named here; where reads the columns of the activities."),
+    "did in did": ("{did: cart, where: {did: view}}", "activities cannot be named here; where reads the columns of the activities."),
+    "text for an amount": ("{did: order_paid, where: {column: amount, gte: '5'}}", "column amount is a number, so '5' cannot be compared with it"),
+    "followed by itself": ("{did: cart, not_followed_by: cart}", "holds for nobody: nothing comes after the last of its own kind."),
+    "last one several times": ("{did: cart, at_least: 2, not_followed_by: order_paid}", "at_least does not go with not_followed_by"),
+    "sequence of one": ("{sequence: [cart]}", "sequence needs a list of 2 to 4 activities, such as [cart, order_paid]."),
+    "sequence of a word": ("{sequence: cart}", "sequence needs a list"),
+    "unknown step of a sequence": ("{sequence: [cart, order_pai]}", "did you mean 'order_paid'?"),
+    "field of a step": ("{sequence: [cart, {activity: view, were: x}]}", "there is no field 'were' in a step; did you mean 'where'?"),
+    "step without activity": ("{sequence: [cart, {where: {column: amount, gt: 1}}]}", "a step needs its activity."),
+    "value without activities": ("{last: brand, eq: x}", "last needs of: the activities whose brand counts."),
+    "unknown value": ("{first: colour, of: cart, eq: x}", "there is no value 'colour' of activities; "),
+    "number as a value": ("{first: amount, of: cart, eq: x}", "there is no value 'amount' of activities; "),
+    "value without operator": ("{most_frequent: brand, of: cart}", "most_frequent brand needs an operator: eq, ne, in, contains, is_null."),
+    "operator on a value": ("{most_frequent: brand, of: cart, gte: x}", "gte does not work on value brand, which is text"),
+    "top without places": ("{top: brand, of: cart, eq: x}", "top needs places: among how many of the most frequent values."),
+    "top without value": ("{top: brand, places: 3, of: cart}", "top brand needs an operator: eq, in."),
+    "top with another operator": ("{top: brand, places: 3, of: cart, contains: x}", "'contains' does not go with top; "),
+    "unknown segment": ("{segment: layers, eq: gold}", "there is no segment 'layers'; did you mean 'layer'?"),
+    "value a segment never has": ("{segment: layer, eq: gld}", "segment layer is never 'gld'; did you mean 'gold'?"),
+    "unknown funnel": ("{funnel: shop, at_step: view}", "there is no funnel 'shop'; did you mean 'shop_7d'?"),
+    "unknown step": ("{funnel: shop_7d, at_step: by}", "funnel shop_7d has no step 'by'; did you mean 'buy'?"),
+    "no step": ("{funnel: shop_7d}", "funnel shop_7d needs at_step: one of view, buy."),
+    "window over when": ("{funnel: shop_7d, at_step: view, window_over: later}", "window_over must be true or false."),
+    "empty text": ("{column: city, contains: ''}", "contains needs a text of at least one character."),
+    "contains on a number": ("{column: orders_count, contains: 5}", "contains does not work on column orders_count, which is a number"),
+    "empty condition": ("", "the condition is empty; write one such as {column: orders_count, gte: 2}."),
+    "range": ("{all: [{column: net_amount, gt: 5}, {column: net_amount, lt: 3}]}", "nobody can meet net_amount > 5 and net_amount < 3 at once; change one of them."),
+    "range of whole numbers": ("{all: [{column: orders_count, gt: 5}, {column: orders_count, lt: 6}]}", "nobody can meet orders_count > 5 and orders_count < 6 at once"),
+    "range with a hole": ("{all: [{column: orders_count, between: [5, 6]}, {column: orders_count, ne: 5}, {column: orders_count, ne: 6}]}", "nobody can meet orders_count from 5 to 6 and orders_count ≠ 5 and orders_count ≠ 6 at once"),
+    "days apart": ("{all: [{column: last_order_date, lt: 2026-01-02}, {column: last_order_date, gt: 2026-01-01}]}", "nobody can meet last_order_date < 2026-01-02 and last_order_date > 2026-01-01 at once"),
+    "two values": ("{all: [{column: city, eq: a}, {column: city, in: [b, c]}]}", "nobody can meet city = a and city in [b, c] at once"),
+    "no value left": ("{all: [{segment: layer, ne: gold}, {segment: layer, ne: grey}]}", "nobody can meet segment layer ≠ gold and segment layer ≠ grey at once"),
+    "empty and not": ("{all: [{column: city, is_null: true}, {column: city, eq: a}]}", "nobody can meet city is empty and city = a at once"),
+    "true and false": ("{all: [{column: is_contact, eq: true}, {column: is_contact, ne: true}]}", "nobody can meet is_contact = true and is_contact ≠ true at once"),
+    "did and never did": ("{all: [{did: cart}, {never_did: cart}]}", "nobody can meet not did cart and its opposite above at once."),
+    "deep inside": ("{all: [{column: orders_count, gte: 3}, {all: [{column: orders_count, lt: 3}]}]}", "nobody can meet orders_count ≥ 3 and orders_count < 3 at once"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", CONDITIONS)
+def test_a_mistake_in_a_condition_is_explained(rich_dir: Path, mistake: str) -> None:
+    condition, sentence = CONDITIONS[mistake]
+    (rich_dir / "specs/audiences/spring.yml").write_text(AUDIENCE.replace("{tag: big}", condition))
+    (found,) = refusal(rich_dir)
+    assert found.startswith("dbt_project/specs/audiences/spring.yml:8: ")
+    assert sentence in found
+    assert found.endswith((".", "?"))
+
+
+POSSIBLE = (
+    "{all: [{column: net_amount, gt: 5}, {column: net_amount, lt: 6}]}",
+    "{all: [{column: net_amount, gte: 5}, {column: net_amount, lte: 5}]}",
+    "{all: [{column: orders_count, gt: 5}, {column: orders_count, lt: 7}]}",
+    "{any: [{column: orders_count, gt: 5}, {column: orders_count, lt: 3}]}",
+    "{all: [{column: last_order_date, lt: 2026-01-03}, {column: last_order_date, gt: 2026-01-01}]}",
+    "{all: [{column: city, contains: a}, {column: city, ne: a}]}",
+    "{all: [{column: city, is_null: true}, {column: city, is_null: true}]}",
+    "{all: [{segment: layer, ne: gold}, {segment: layer, in: [gold, grey]}]}",
+    "{all: [{did: cart}, {never_did: cart, within_days: 7}]}",
+    "{did: [cart, view], at_least: 3, within_days: 30, where: {column: brand, in: [x]}}",
+    "{sequence: [view, {activity: cart, where: {column: amount, gt: 1}}, order_paid], max_days_apart: 2}",
+    "{funnel: shop_unlimited, at_step: view, within_days: 30, window_over: true}",
+)
+
+
+@pytest.mark.parametrize("condition", POSSIBLE)
+def test_what_somebody_can_meet_is_taken(rich_dir: Path, condition: str) -> None:
+    (rich_dir / "specs/audiences/spring.yml").write_text(AUDIENCE.replace("{tag: big}", condition))
+    load_project(rich_dir, columns=COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (
+            "{layer: tier}",
+            "{layer: tire}",
+            "segment layer names column tire, which user_layers does not have.",
+        ),
+        (", data_tests: [unique]", "", "segment layer needs one row per user"),
+        ("{layer: tier}", "{Layer: tier}", "is no name"),
+    ],
+)
+def test_a_segmentation_that_cannot_be_used_is_explained(
+    rich_dir: Path, old: str, new: str, sentence: str
+) -> None:
+    (rich_dir / "models/layers.yml").write_text(SEGMENTS.replace(old, new))
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        load_project(rich_dir, columns=COLUMNS)
+
+
+def test_two_tables_cannot_declare_one_segmentation(rich_dir: Path) -> None:
+    (rich_dir / "models/more.yml").write_text(SEGMENTS.replace("user_layers", "others"))
+    with pytest.raises(UsageError, match="segment layer is declared by user_layers already"):
+        load_project(rich_dir, columns=COLUMNS)
+
+
+def test_two_files_cannot_declare_one_audience(dbt_dir: Path) -> None:
+    (dbt_dir / "specs/audiences/spring.yaml").write_text(AUDIENCE)
+    (found,) = refusal(dbt_dir)
+    assert "'spring' is already declared in dbt_project/specs/audiences/spring.yaml:1." in found
+
+
 TAG_MISTAKES = {
     "two rules": ("    when: {column: net_amount, gte: 100}\n  - tag: level", "    when: {column: net_amount, gte: 100}\n    column: city\n  - tag: level", 6, "tag big needs exactly one of when (a condition), cases (values in order), column (a column's value); given: when and column."),
     "no rule": ("    when: {column: net_amount, gte: 100}\n  - tag: level", "  - tag: level", 6, "given: none."),
@@ -285,7 +437,7 @@ TAG_MISTAKES = {
     "missing label of a value": ("title: {zh: 低, en: Low}, ", "", 15, "title is missing."),
     "unknown category": ("category: consumption", "category: consumtion", 3, "category cannot be 'consumtion'; did you mean 'consumption'?"),
     "tag in a tag": ("{column: city, eq: x}", "{tag: big}", 21, "a tag cannot be named here"),
-    "audience in a tag": ("{column: city, eq: x}", "{audience: spring}", 21, "an audience cannot be named here"),
+    "audience in a tag": ("{column: city, eq: x}", "{audience: spring}", 21, "an audience cannot be named here; the rule of a tag reads columns, segments, activities and funnels."),
     "confirmed by a number": ("confirmed_by: last_order_date", "confirmed_by: net_amount", 16, "confirmed_by needs a date column; net_amount is number."),
     "validity of nothing": ("    confirmed_by: last_order_date\n", "", 16, "validity_days needs confirmed_by"),
     "validity of text": ("validity_days: 30", "validity_days: month", 17, "validity_days must be a whole number."),
@@ -353,6 +505,47 @@ HOSTILE = {
         AUDIENCE.replace("gte: 2", "gte: 123456789012345678").encode(),
         7,
         "put an identifier in quotes",
+    ),
+    "SQL as a condition": (
+        AUDIENCE.replace("{tag: big}", '{column: "1=1; drop table users", gte: 1}').encode(),
+        8,
+        "there is no column '1=1; drop table users'",
+    ),
+    "SQL as an operator": (
+        AUDIENCE.replace("gte: 2", '"= 1 or 1": 2').encode(),
+        7,
+        "there is no operator '= 1 or 1'",
+    ),
+    "SQL as an activity": (
+        AUDIENCE.replace("{tag: big}", '{did: "x\') or 1=1 --"}').encode(),
+        8,
+        "there is no activity",
+    ),
+    "SQL as a reason": (AUDIENCE.replace("blocked:", '"x\' or 1=1":').encode(), 10, "is no name"),
+    "SQL as a limit": (
+        AUDIENCE.replace("limit: 10", "limit: 10; drop table users").encode(),
+        11,
+        "limit must be a whole number",
+    ),
+    "SQL as a salt": (
+        AUDIENCE.replace("{percent: 10}", '{percent: 10, salt: "x\' || y"}').encode(),
+        14,
+        "is no name",
+    ),
+    "path as a format": (
+        AUDIENCE.replace("identifiers: [phone]", "formats: [../../etc/passwd]").encode(),
+        18,
+        "formats",
+    ),
+    "10 000 steps": (
+        AUDIENCE.replace("{tag: big}", "{sequence: [" + "order_paid, " * 10_000 + "]}").encode(),
+        8,
+        "sequence needs a list of 2 to 4",
+    ),
+    "10 000 values": (
+        AUDIENCE.replace("gte: 2", "in: [" + ", ".join(map(str, range(10_000))) + "]").encode(),
+        7,
+        "in takes at most 1000 values",
     ),
     "long text": (AUDIENCE.replace("A test.", "x" * 3000).encode(), 4, "at most 2000 characters"),
 }

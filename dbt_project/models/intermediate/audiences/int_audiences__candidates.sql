@@ -5,6 +5,9 @@ with
 
     evaluated as (select * from {{ ref('int_tags__evaluated') }}),
 
+    counted as (select * from {{ ref('int_conditions__evaluated') }}),
+    rfm_segments as (select * from {{ ref('rfm_segments') }}),
+    funnel_users as (select * from {{ ref('funnel_users') }}),
     users as (
         select
             user_wide.user_id,
@@ -12,7 +15,6 @@ with
             user_wide.contact_added_date,
             user_wide.coupons_available_count,
             user_wide.days_since_order,
-            user_wide.has_open_cart,
             user_wide.is_blocked,
             user_wide.is_contact,
             user_wide.net_amount,
@@ -27,10 +29,31 @@ with
             evaluated.tag__coupon_user,
             evaluated.tag__discount_seeker,
             evaluated.tag__had_refund,
-            evaluated.tag__unsubscribed
+            evaluated.tag__unsubscribed,
+            counted.event__f726ca136f4c,
+            counted.event__f98d58b5fce5,
+            rfm_segments.cell as segment__rfm
         from user_wide
         left join evaluated on user_wide.user_id = evaluated.user_id
+        left join counted on user_wide.user_id = counted.user_id
+        left join rfm_segments on user_wide.user_id = rfm_segments.user_id
     ),
+
+    audience__cart_left__met as (
+        select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__unsubscribed then 'unsubscribed' end as suppressed_by
+        from users
+        where users.event__f98d58b5fce5
+    ),
+
+    audience__cart_left as (select user_id, suppressed_by, suppressed_by is null as is_member from audience__cart_left__met),
+
+    audience__almost_bought__met as (
+        select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__unsubscribed then 'unsubscribed' when users.user_id in (select user_id from audience__cart_left where is_member) then 'reminded_of_the_cart' end as suppressed_by
+        from users
+        where (users.user_id in (select user_id from funnel_users where funnel = 'shop_view_cart_buy' and level = 2 and entered_at >= {{ day_start(add_days(as_of(), -36)) }} and is_mature) and not coalesce(users.event__f726ca136f4c, false))
+    ),
+
+    audience__almost_bought as (select user_id, suppressed_by, suppressed_by is null as is_member from audience__almost_bought__met),
 
     audience__birthday_week__met as (
         select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__contact_lost then 'contact_lost' end as suppressed_by
@@ -39,14 +62,6 @@ with
     ),
 
     audience__birthday_week as (select user_id, suppressed_by, suppressed_by is null as is_member from audience__birthday_week__met),
-
-    audience__cart_left__met as (
-        select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__unsubscribed then 'unsubscribed' end as suppressed_by
-        from users
-        where users.has_open_cart = true
-    ),
-
-    audience__cart_left as (select user_id, suppressed_by, suppressed_by is null as is_member from audience__cart_left__met),
 
     audience__coupon_reminder__met as (
         select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__unsubscribed then 'unsubscribed' when users.days_since_order <= 3 then 'ordered_lately' end as suppressed_by
@@ -93,7 +108,7 @@ with
     audience__lookalike_seed__met as (
         select users.user_id, case when false then '' end as suppressed_by, users.net_amount_365d
         from users
-        where (users.rfm_cell = 'important_value' and users.orders_count_365d >= 2 and not coalesce(users.tag__had_refund, false))
+        where (users.segment__rfm = 'important_value' and users.orders_count_365d >= 2 and not coalesce(users.tag__had_refund, false))
     ),
 
     audience__lookalike_seed as (
@@ -125,9 +140,11 @@ with
     audience__replenishment as (select user_id, suppressed_by, suppressed_by is null as is_member from audience__replenishment__met),
 
     candidates as (
-        select 'birthday_week' as audience, user_id, suppressed_by, is_member from audience__birthday_week
-        union all
         select 'cart_left' as audience, user_id, suppressed_by, is_member from audience__cart_left
+        union all
+        select 'almost_bought' as audience, user_id, suppressed_by, is_member from audience__almost_bought
+        union all
+        select 'birthday_week' as audience, user_id, suppressed_by, is_member from audience__birthday_week
         union all
         select 'coupon_reminder' as audience, user_id, suppressed_by, is_member from audience__coupon_reminder
         union all

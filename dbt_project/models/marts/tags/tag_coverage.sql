@@ -157,6 +157,14 @@ with
         from evaluated
         union all
         select
+            'buys_after_reading' as tag,
+            count(*) as users_count,
+            count(case when tag__buys_after_reading then 1 end) as set_count,
+            count(case when known__buys_after_reading and not coalesce(tag__buys_after_reading, false) then 1 end) as not_set_count,
+            count(case when not known__buys_after_reading then 1 end) as not_evaluable_count
+        from evaluated
+        union all
+        select
             'gender' as tag,
             count(*) as users_count,
             count(case when tag__gender is not null then 1 end) as set_count,
@@ -370,6 +378,14 @@ with
             count(case when tag__collects_favourites then 1 end) as set_count,
             count(case when known__collects_favourites and not coalesce(tag__collects_favourites, false) then 1 end) as not_set_count,
             count(case when not known__collects_favourites then 1 end) as not_evaluable_count
+        from evaluated
+        union all
+        select
+            'into_skincare' as tag,
+            count(*) as users_count,
+            count(case when tag__into_skincare then 1 end) as set_count,
+            count(case when known__into_skincare and not coalesce(tag__into_skincare, false) then 1 end) as not_set_count,
+            count(case when not known__into_skincare then 1 end) as not_evaluable_count
         from evaluated
     ),
 

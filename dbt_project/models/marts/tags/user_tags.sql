@@ -234,6 +234,18 @@ with
         union all
         select
             user_id,
+            'buys_after_reading' as tag,
+            case when tag__buys_after_reading then 'true' else 'false' end as tag_value,
+            cast(1 as double) as weight,
+            {{ as_of() }} as first_set_on,
+            {{ as_of() }} as last_confirmed_on,
+            cast(null as date) as expires_on,
+            cast(1 as bigint) as evidence_count
+        from evaluated
+        where tag__buys_after_reading
+        union all
+        select
+            user_id,
             'gender' as tag,
             cast(tag__gender as {{ dbt.type_string() }}) as tag_value,
             cast(1 as double) as weight,
@@ -555,6 +567,18 @@ with
             coalesce(cast(evidence__collects_favourites as bigint), 1) as evidence_count
         from evaluated
         where tag__collects_favourites
+        union all
+        select
+            user_id,
+            'into_skincare' as tag,
+            case when tag__into_skincare then 'true' else 'false' end as tag_value,
+            cast(1 as double) as weight,
+            {{ as_of() }} as first_set_on,
+            {{ as_of() }} as last_confirmed_on,
+            cast(null as date) as expires_on,
+            cast(1 as bigint) as evidence_count
+        from evaluated
+        where tag__into_skincare
     ),
 
     final as (
