@@ -13,7 +13,7 @@ from importlib import import_module
 from tests.benchmarks.results import Measured, table, write_readme
 
 # Each module has `measure(small: bool) -> list[Measured]`.
-BENCHMARKS = ("intake", "identity", "wide", "audiences")
+BENCHMARKS = ("intake", "identity", "wide", "audiences", "rules")
 
 
 def main() -> None:
