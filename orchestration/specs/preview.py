@@ -121,24 +121,36 @@ def preview_spec(
     published.
     """
     is_path = name.endswith((".yml", ".yaml")) or "/" in name
-    project, name = _with_file(Path(name).absolute(), dbt_dir) if is_path else (load_project(dbt_dir), name)
+    only: str | None = None
+    if is_path:
+        project, name, only = _with_file(Path(name).absolute(), dbt_dir)
+    else:
+        project = load_project(dbt_dir)
     tags, audiences = load_tags(project), load_audiences(project)
-    if name in audiences:
-        return preview(audiences[name], home, project=project, tags=tags, every=audiences)
     wanted = [tag for tag in tags.values() if name in (tag.code, tag.family.family)]
-    if wanted:
-        with open_marts(home, project) as marts:
-            return preview_tags(wanted, marts)
     funnels = {funnel.name: funnel for funnel in read_funnels(project)[0]}
-    if name in funnels:
-        with open_marts(home, project) as marts:
-            return preview_funnel(funnels[name], marts)
-    known = [*sorted(audiences), *sorted(funnels), *tags]
-    raise UsageError(f"There is no audience, tag or funnel {shown(name)}; {nearest(name, known)}")
+    kinds = [
+        kind
+        for kind, has in (("audiences", name in audiences), ("tags", wanted), ("funnels", name in funnels))
+        if has and only in (None, kind)
+    ]
+    if len(kinds) > 1:
+        named = " and of ".join(kinds)
+        raise UsageError(f"{name} is a name of {named}; give the path of the file that is meant.")
+    if not kinds:
+        known = [*sorted(audiences), *sorted(funnels), *tags]
+        raise UsageError(f"There is no audience, tag or funnel {shown(name)}; {nearest(name, known)}")
+    if kinds == ["audiences"]:
+        return preview(audiences[name], home, project=project, tags=tags, every=audiences)
+    with open_marts(home, project) as marts:
+        return preview_tags(wanted, marts) if kinds == ["tags"] else preview_funnel(funnels[name], marts)
 
 
-def _with_file(path: Path, dbt_dir: Path) -> tuple[Project, str]:
-    """The project with the spec of a file, in place of the one of its name, and that name. Raises SpecError."""
+def _with_file(path: Path, dbt_dir: Path) -> tuple[Project, str, str]:
+    """The project with the spec of a file, in place of the one of its name, that name and the kind's folder.
+
+    Raises SpecError.
+    """
     folder = path.parent.name
     first = next(iter(read_document(path, str(path)).data), "")
     fields = {kind.model: next(iter(kind.model.model_fields)) for kind in KINDS}
@@ -156,7 +168,7 @@ def _with_file(path: Path, dbt_dir: Path) -> tuple[Project, str]:
         problems += each.check(project)
     if problems:
         raise SpecError(problems)
-    return project, kind.name_of(loaded.spec)
+    return project, kind.name_of(loaded.spec), kind.folder
 
 
 def preview(

@@ -672,6 +672,13 @@ def test_a_wrong_name_of_a_preview_is_explained(published_specs: Home) -> None:
         preview_spec("cart_lfet", published_specs)
 
 
+def test_a_name_of_two_kinds_needs_its_file(published_specs: Home) -> None:
+    with pytest.raises(UsageError, match="message_response is a name of tags and of funnels; give the path"):
+        preview_spec("message_response", published_specs)
+    file = DBT_PROJECT_DIR / "specs/funnels/message_response.yml"
+    assert isinstance(preview_spec(str(file), published_specs), FunnelPreview)
+
+
 def test_a_funnel_is_previewed_step_by_step(published_specs: Home, users: list[dict[str, Any]]) -> None:
     result = preview_spec("shop_view_cart_buy", published_specs)
     assert isinstance(result, FunnelPreview)
