@@ -92,10 +92,11 @@ from final
 """
 
 
-def reached_sql(funnel: Funnel, relation: str) -> str:
-    """A select of how many keys reach each step of each window: funnel, step, users. Works on any engine.
+def reached_sql(funnel: Funnel, relation: str, zone: str) -> str:
+    """A select, for DuckDB, of how many keys reach each step of each window: funnel, step, users.
 
-    `relation` has the columns of the activity stream; a key is a user, or a user and the value held constant.
+    `relation` has the columns of the activity stream; a key is a user, with the value held constant and, where each day
+    is an attempt of its own, the business day in `zone`.
     """
     constant = funnel.spec.hold_constant
     flags = [f"({_match(step.match)}) as is_step_{step.position}" for step in funnel.steps]
@@ -105,20 +106,24 @@ def reached_sql(funnel: Funnel, relation: str) -> str:
     key = f"user_id || chr(31) || {constant}" if constant else "user_id"
     keyed = _Cte(
         "keyed",
-        f"select {key} as pair_key, occurred_at as occurred_us, {', '.join(flags)}\nfrom {relation}\n"
+        f"select {key} as pair_key, epoch_us(occurred_at) as occurred_us, {', '.join(flags)}\nfrom {relation}\n"
         f"where {' and '.join(wanted) or 'true'}",
     )
     ctes = ",\n".join(_cte(cte).rstrip(",\n") for cte in (keyed, *_windowed(funnel)))
+    counted = "pair_key"
+    if funnel.spec.entry == "per_day":
+        day = f"cast(timezone({literal(zone)}, timezone('UTC', make_timestamp(entered_us))) as date)"
+        counted = f"(pair_key, {day})"
     parts = []
     for window in funnel.windows:
         for step in range(1, len(funnel.steps) + 1):
             within = f"done_{step}_us is not null"
             if window.seconds is not None:
-                within += f" and done_{step}_us <= entered_us + interval '{window.seconds}' second"
+                within += f" and done_{step}_us - entered_us <= {window.seconds * _SECOND_US}"
             if funnel.spec.order == "any_order":
                 within += f" and first_step <= {step}"
             parts.append(
-                f"select {literal(window.funnel)} as funnel, {step} as step, count(distinct pair_key) as users "
+                f"select {literal(window.funnel)} as funnel, {step} as step, count(distinct {counted}) as users "
                 f"from timelines where {within}"
             )
     union = "\nunion all\n".join(parts)

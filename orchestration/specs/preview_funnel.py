@@ -17,7 +17,7 @@ from orchestration.specs.published import ACTIVITIES, Marts
 
 @dataclass(frozen=True)
 class StepPreview:
-    """Users (or users and values) who reached a step; shares are 0 to 1."""
+    """Attempts that reached a step: users, or users with a value or day where the funnel says so. Shares are 0 to 1."""
 
     step: str
     title: str
@@ -68,7 +68,9 @@ def preview_funnel(funnel: Funnel, marts: Marts) -> FunnelPreview:
         )
     found = {
         (name, int(step)): int(users)
-        for name, step, users in marts.session.execute(reached_sql(funnel, ACTIVITIES)).fetchall()
+        for name, step, users in marts.session.execute(
+            reached_sql(funnel, ACTIVITIES, marts.zone.key)
+        ).fetchall()
     }
     windows = {}
     for window in funnel.windows:

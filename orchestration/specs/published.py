@@ -32,6 +32,7 @@ class Marts:
     session: duckdb.DuckDBPyConnection
     as_of: dt.date
     days: Names
+    zone: ZoneInfo
     project: Project
     activity_days: int  # how many days of activities are published
 
@@ -106,7 +107,7 @@ def open_marts(home: Home, project: Project) -> Iterator[Marts]:
             row = session.execute("select as_of_date from publication").fetchone()
             day: dt.date = row[0] if row else dt.date.min
             days = _Days(day, settings.zone)
-            yield Marts(session, day, days, project, settings.history.activity_days)
+            yield Marts(session, day, days, settings.zone, project, settings.history.activity_days)
         except (duckdb.BinderException, duckdb.CatalogException) as error:
             raise JingxiError(
                 f"The published marts in {home.path} are older than the specs: run `jingxi run` first."
