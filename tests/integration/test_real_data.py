@@ -16,7 +16,7 @@ import pytest
 
 from orchestration.home import Home
 from orchestration.settings import load_settings
-from orchestration.specs.preview import preview_spec
+from orchestration.specs.preview import PreviewResult, preview_spec
 from orchestration.warehouse.project import dbt_args, dbt_environment, input_hash, run_dbt
 from tests.command import ask, jingxi
 
@@ -144,7 +144,9 @@ def test_online_retail_audiences_have_the_sizes_of_the_oracle(
             "audience: asked\ntitle: {zh: 问, en: Asked}\nowner: crm\ndescription: A size of the oracle.\n"
             f"who: {who}\n"
         )
-        found[name] = preview_spec(str(file), Home(online_retail_home)).members
+        result = preview_spec(str(file), Home(online_retail_home))
+        assert isinstance(result, PreviewResult)
+        found[name] = result.members
     assert found == expected
 
 

@@ -729,10 +729,10 @@ def test_a_rule_that_looks_further_back_than_the_published_activities_says_so(
     shutil.copytree(published_specs.path, home.path)
     draft = tmp_path / "audiences" / "draft.yml"
     draft.parent.mkdir()
-    text = (DBT_PROJECT_DIR / "specs/audiences/second_order.yml").read_text()
+    text = (DBT_PROJECT_DIR / "specs/audiences/new_contacts.yml").read_text()
     head, rest = text.split("who:")[0], text.split("suppress:")[1]
     for condition, is_noted in (("did: view, within_days: 92", True), ("did: view, within_days: 91", False)):
-        draft.write_text(f"{head.replace('second_order', 'draft')}who: {{{condition}}}\nsuppress:{rest}")
+        draft.write_text(f"{head.replace('new_contacts', 'draft')}who: {{{condition}}}\nsuppress:{rest}")
         (home.path / "jingxi.yml").write_text("history: {activity_days: 91}\n")
         notes = preview_spec(str(draft), home).notes  # type: ignore[union-attr]
         assert bool(notes) == is_noted
