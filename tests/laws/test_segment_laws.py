@@ -47,11 +47,11 @@ _CONNECTION.execute(
         average_order_amount double, discount_share double, categories_count bigint
     );
     create table int_users__behaviour (
-        user_id varchar, active_days_90d bigint, reads_count_30d bigint, views_count_90d bigint
+        user_id varchar, active_days_90d bigint, reads_count_30d bigint, views_count_90d bigint,
+        {", ".join(f"{name}_count_90d bigint" for name in COUNTS)}
     );
-    create table int_users__counts (
-        user_id varchar, {", ".join(f"{name}_count_90d bigint" for name in COUNTS)},
-        touches_clicked_count_90d bigint, touches_replied_count_90d bigint
+    create table int_users__response (
+        user_id varchar, touches_clicked_count_90d bigint, touches_replied_count_90d bigint
     );
     create table int_users__relation (user_id varchar, is_contact boolean, group_count bigint);
     create table int_users__profile (user_id varchar, is_member boolean, member_level varchar);

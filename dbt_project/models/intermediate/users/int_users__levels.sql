@@ -7,19 +7,17 @@ with
 
     behaviour as (select * from {{ ref("int_users__behaviour") }}),
 
-    counts as (select * from {{ ref("int_users__counts") }}),
-
     measured as (
         select
             users.user_id,
             behaviour.active_days_90d as activity,
-            coalesce(behaviour.views_count_90d, 0) + coalesce(counts.searches_count_90d, 0) as browsing,
+            coalesce(behaviour.views_count_90d, 0) + coalesce(behaviour.searches_count_90d, 0) as browsing,
             coalesce(behaviour.reads_count_30d, 0)
-            + coalesce(counts.lives_count_90d, 0)
-            + coalesce(counts.shares_count_90d, 0)
-            + coalesce(counts.votes_count_90d, 0)
-            + coalesce(counts.comments_count_90d, 0)
-            + coalesce(counts.likes_count_90d, 0) as content,
+            + coalesce(behaviour.lives_count_90d, 0)
+            + coalesce(behaviour.shares_count_90d, 0)
+            + coalesce(behaviour.votes_count_90d, 0)
+            + coalesce(behaviour.comments_count_90d, 0)
+            + coalesce(behaviour.likes_count_90d, 0) as content,
             spending.orders_count_365d as orders,
             case
                 when spending.orders_count_365d > 0 then cast(spending.average_order_amount as decimal(18, 2))
@@ -31,7 +29,6 @@ with
         from users
         left join spending on users.user_id = spending.user_id
         left join behaviour on users.user_id = behaviour.user_id
-        left join counts on users.user_id = counts.user_id
     ),
 
     {%- for feature in features %}

@@ -16,7 +16,7 @@ with
 
     behaviour as (select * from {{ ref("int_users__behaviour") }}),
 
-    counts as (select * from {{ ref("int_users__counts") }}),
+    response as (select * from {{ ref("int_users__response") }}),
 
     relation as (select * from {{ ref("int_users__relation") }}),
 
@@ -35,13 +35,13 @@ with
             {{ days_between("cast('1970-01-01' as date)", "spending.last_order_date") }} as recency,
             behaviour.active_days_90d as activity,
             coalesce(behaviour.reads_count_30d, 0)
-            + coalesce(counts.lives_count_90d, 0)
-            + coalesce(counts.shares_count_90d, 0)
-            + coalesce(counts.votes_count_90d, 0)
-            + coalesce(counts.comments_count_90d, 0)
-            + coalesce(counts.likes_count_90d, 0) as content,
-            coalesce(counts.touches_clicked_count_90d, 0)
-            + coalesce(counts.touches_replied_count_90d, 0) as response,
+            + coalesce(behaviour.lives_count_90d, 0)
+            + coalesce(behaviour.shares_count_90d, 0)
+            + coalesce(behaviour.votes_count_90d, 0)
+            + coalesce(behaviour.comments_count_90d, 0)
+            + coalesce(behaviour.likes_count_90d, 0) as content,
+            coalesce(response.touches_clicked_count_90d, 0)
+            + coalesce(response.touches_replied_count_90d, 0) as response,
             case when relation.is_contact then 1 else 0 end
             + case when relation.group_count > 0 then 1 else 0 end
             + case when profile.is_member then 1 else 0 end as relation,
@@ -49,7 +49,7 @@ with
         from users
         left join spending on users.user_id = spending.user_id
         left join behaviour on users.user_id = behaviour.user_id
-        left join counts on users.user_id = counts.user_id
+        left join response on users.user_id = response.user_id
         left join relation on users.user_id = relation.user_id
         left join profile on users.user_id = profile.user_id
         left join referrals on users.user_id = referrals.user_id
