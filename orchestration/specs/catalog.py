@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -91,10 +91,11 @@ class Segment:
     column: Column
 
 
-def read_segments(models_dir: Path) -> dict[str, Segment]:
+def read_segments(models_dir: Path, wide: Mapping[str, Column]) -> dict[str, Segment]:
     """Segmentations by name, as the models' YAML files declare them: `config: {meta: {segments: {rfm: cell}}}`.
 
-    A new segmentation is one such line at its mart. Raises UsageError for a name declared twice, a column that the mart
+    A new segmentation is one such line at its mart. The values it can take are those that its column accepts, else
+    those of the column of the same name in the wide table, `wide`. Raises UsageError for a name declared twice, a column that the mart
     does not have, or a mart whose user_id is not tested to be unique.
     """
     found: dict[str, Segment] = {}
@@ -109,7 +110,10 @@ def read_segments(models_dir: Path) -> dict[str, Segment]:
                 _check_segment(name, model, columns, str(column), f"{file}: segment {name}")
                 if name in found:
                     raise UsageError(f"{file}: segment {name} is declared by {found[name].table} already.")
-                found[name] = Segment(name, str(model["name"]), columns[str(column)])
+                own = columns[str(column)]
+                if own.values is None and str(column) in wide:
+                    own = replace(own, values=wide[str(column)].values)
+                found[name] = Segment(name, str(model["name"]), own)
     return found
 
 

@@ -65,7 +65,7 @@ def read_project(
         loaded,
         read_identifier_types(seeds),
         read_activities(seeds),
-        read_segments(dbt_dir / "models"),
+        read_segments(dbt_dir / "models", columns),
     )
     return project, problems
 

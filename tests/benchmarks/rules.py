@@ -168,7 +168,7 @@ def _compile(folder: Path, specs: int) -> Measured:
     shutil.copytree(DBT_PROJECT_DIR / "specs", dbt_dir / "specs")
     shutil.copytree(DBT_PROJECT_DIR / "models", dbt_dir / "models", ignore=shutil.ignore_patterns("*.sql"))
     shutil.copytree(DBT_PROJECT_DIR.parent / "seeds", folder / "seeds")
-    text = (dbt_dir / "specs/audiences/important_winback.yml").read_text()
+    text = (dbt_dir / "specs/audiences/new_contacts.yml").read_text()
     head, rest = text.split("who:")[0], text.split("suppress:")[1]
     conditions = (
         "{{did: cart, at_least: {n}, within_days: 30}}",
@@ -180,7 +180,7 @@ def _compile(folder: Path, specs: int) -> Measured:
     for n in range(1, specs - there + 1):
         who = conditions[n % len(conditions)].format(n=n)
         file = dbt_dir / "specs/audiences" / f"many_{n}.yml"
-        file.write_text(f"{head.replace('important_winback', f'many_{n}')}who: {who}\n\nsuppress:{rest}")
+        file.write_text(f"{head.replace('new_contacts', f'many_{n}')}who: {who}\n\nsuppress:{rest}")
     files = sorted(dbt_dir.glob("specs/*/*.yml"))
     compiled = _best(lambda: compile_specs(load_project(dbt_dir)))
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
