@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from orchestration.errors import UsageError
 from orchestration.home import Home
+from orchestration.timezones import steady_offset
 
 ENVIRONMENT_PREFIX = "JINGXI_SET_"
 Source = Literal["default", "file", "environment", "flag"]
@@ -293,8 +294,16 @@ class Settings(_Group):
     def dbt_vars(self) -> dict[str, Any]:
         """What the models read as dbt vars. Always complete, so that dbt's partial parse stays valid."""
         dumped = self.model_dump(mode="json")
+        steady = steady_offset(self.business_timezone)
         names: dict[str, Any] = {
             "business_timezone": self.business_timezone,
+            "business_offset": {
+                "timezone": self.business_timezone,
+                "since": steady.since.isoformat(),
+                "seconds": steady.seconds,
+            }
+            if steady
+            else None,
         }
         for group in (
             "rfm",

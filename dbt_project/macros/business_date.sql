@@ -8,5 +8,8 @@
 {%- endmacro %}
 
 {% macro duckdb__business_date(timestamp_utc) -%}
-    cast(timezone('{{ var("business_timezone") }}', timezone('UTC', {{ timestamp_utc }})) as date)
+    {%- set slow -%}
+        cast(timezone('{{ var("business_timezone") }}', timezone('UTC', {{ timestamp_utc }})) as date)
+    {%- endset -%}
+    {{ steady_time(timestamp_utc, "cast(" ~ timestamp_utc ~ " + to_seconds(seconds) as date)", slow) }}
 {%- endmacro %}

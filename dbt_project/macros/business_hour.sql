@@ -8,9 +8,18 @@
 {%- endmacro %}
 
 {% macro duckdb__business_hour(timestamp_utc) -%}
-    cast(
-        extract(
-            hour from timezone('{{ var("business_timezone") }}', timezone('UTC', {{ timestamp_utc }}))
-        ) as integer
-    )
+    {%- set slow -%}
+        cast(
+            extract(
+                hour from timezone('{{ var("business_timezone") }}', timezone('UTC', {{ timestamp_utc }}))
+            ) as integer
+        )
+    {%- endset -%}
+    {{
+        steady_time(
+            timestamp_utc,
+            "cast(extract(hour from " ~ timestamp_utc ~ " + to_seconds(seconds)) as integer)",
+            slow,
+        )
+    }}
 {%- endmacro %}

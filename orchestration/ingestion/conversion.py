@@ -6,15 +6,12 @@ value to another one except decimals beyond four places.
 
 from __future__ import annotations
 
-import datetime as dt
-import functools
 from dataclasses import dataclass
-from zoneinfo import ZoneInfo
 
 from orchestration.ingestion.contracts import Column, Type
+from orchestration.timezones import steady_offset
 
 _FIRST, _LAST = "timestamp '1000-01-01'", "timestamp '9999-12-31 23:59:59.999999'"
-_LAST_RULED_YEAR = 2100  # zone rules repeat every year long before
 _BLANKS = "' ' || chr(9) || chr(10) || chr(13)"
 # ISO 8601 with a zone, in the spellings that a plain cast does not take.
 _ZONED = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)? ?(Z|UTC|[+-]\d\d(:?\d\d)?)"
@@ -40,29 +37,6 @@ def name(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
-@functools.cache
-def _steady_offset(zone: str) -> tuple[int, int] | None:
-    """The first year from which the zone keeps one offset for good, and that offset in seconds.
-
-    Days are sampled; no zone changes its offset for less than a day.
-    """
-    info = ZoneInfo(zone)
-
-    def offset_of(year: int) -> float | None:
-        first = dt.datetime(year, 1, 1, tzinfo=info)
-        offsets = {(first + dt.timedelta(days=day)).utcoffset() for day in range(366)}
-        single = offsets.pop() if len(offsets) == 1 else None
-        return single.total_seconds() if single is not None else None
-
-    first = _LAST_RULED_YEAR
-    offset = offset_of(first)
-    if offset is None or offset != int(offset):
-        return None
-    while first > 1900 and offset_of(first - 1) == offset:
-        first -= 1
-    return first, int(offset)
-
-
 @dataclass(frozen=True)
 class BusinessTime:
     """Conversions between business time and UTC. Sessions have TimeZone UTC. Arguments are column names."""
@@ -81,13 +55,12 @@ class BusinessTime:
 
     def _steady(self, moment: str, fast: str, slow: str) -> str:
         """Plain arithmetic where the zone has had one offset for years: time zone look-ups cost ten times more."""
-        steady = _steady_offset(self.zone)
+        steady = steady_offset(self.zone)
         if steady is None:
             return slow
-        first, seconds = steady
         return (
-            f"case when {moment} >= timestamp '{first}-01-03' "
-            f"then {fast.format(moment=moment, seconds=seconds)} else {slow} end"
+            f"case when {moment} >= timestamp '{steady.since}' "
+            f"then {fast.format(moment=moment, seconds=steady.seconds)} else {slow} end"
         )
 
 

@@ -13,8 +13,8 @@
 {%- set forward = is_forward() %}
 with
     event_names as (select * from {{ ref("event_names") }}),
-    events as ({{ facts_since(ref("stg_raw__events"), forward) }}),
-    touches as ({{ facts_since(ref("stg_raw__touches"), forward) }}),
+    events as {{ inline() }} ({{ facts_since(ref("stg_raw__events"), forward) }}),
+    touches as {{ inline() }} ({{ facts_since(ref("stg_raw__touches"), forward) }}),
     -- The few distinct names are mapped, not the many events.
     source_names as (select distinct event_name from events),
     named_activities as (

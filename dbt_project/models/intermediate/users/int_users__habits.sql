@@ -7,11 +7,11 @@
 
 with
 
-    tracked as (select * from {{ ref("int_activity__tracked") }}),
+    tracked as {{ inline() }} (select * from {{ ref("int_activity__tracked") }}),
 
-    dealings as (select * from {{ ref("int_activity__dealings") }}),
+    dealings as {{ inline() }} (select * from {{ ref("int_activity__dealings") }}),
 
-    owners as (select * from {{ ref("int_activity__owners") }}),
+    owners as {{ inline() }} (select * from {{ ref("int_activity__owners") }}),
 
     passive_activities as (select * from {{ ref("passive_activities") }}),
     {% if forward %}
@@ -50,21 +50,14 @@ with
         where owners.owner_key is not null
     ),
 
-    facts as (
-        {{
-            standing_facts(
-                ["actor_key", "activity", "occurred_at", "activity_date", "touchpoint", "session_id"],
-                in_window,
-            )
-        }}
-    ),
-
+    -- The stream is read once for each purpose, few columns at a time: kept once for all, it would be
+    -- copied whole.
     -- The time zone is looked up for each quarter of an hour, not for each activity.
     quarter_hours as (
         select
             {{ quarter_hour("occurred_at") }} as quarter_hour,
             {{ business_hour("min(occurred_at)") }} as activity_hour
-        from facts
+        from ({{ standing_facts(["occurred_at"], in_window) }}) as facts
         group by 1
     ),
 
@@ -75,7 +68,14 @@ with
             quarter_hours.activity_hour,
             facts.touchpoint,
             count(*) as activities_count
-        from facts
+        from
+            (
+                {{
+                    standing_facts(
+                        ["actor_key", "activity", "occurred_at", "activity_date", "touchpoint"], in_window
+                    )
+                }}
+            ) as facts
         inner join actors on facts.actor_key = actors.actor_key
         inner join quarter_hours on {{ quarter_hour("facts.occurred_at") }} = quarter_hours.quarter_hour
         left join passive_activities on facts.activity = passive_activities.activity
@@ -150,9 +150,18 @@ with
 
     sessions as (
         select actors.owner_key, facts.session_id
-        from facts
+        from
+            (
+                {{
+                    standing_facts(
+                        ["actor_key", "session_id"],
+                        in_window
+                        ~ " and session_id is not null and activity_date > "
+                        ~ add_days(as_of(), -30),
+                    )
+                }}
+            ) as facts
         inner join actors on facts.actor_key = actors.actor_key
-        where facts.session_id is not null and facts.activity_date > {{ add_days(as_of(), -30) }}
         group by actors.owner_key, facts.session_id
     ),
 

@@ -1,12 +1,13 @@
 {{
     config(
         materialized="running",
-        unique_key=["actor_key", "activity", "channel"],
+        unique_key="tally_key",
         meta={"tombstones": true},
     )
 }}
 
 {%- set counts = ["total_count", "count_7d", "count_30d", "count_90d"] %}
+{%- set key = ["actor_key", "activity", "channel"] %}
 {%- set tallied -%}
     min(occurred_at) as first_at,
     max(occurred_at) as last_at,
@@ -19,15 +20,21 @@
 
 with
 
-    tracked as (select * from {{ ref("int_activity__tracked") }}),
+    tracked as {{ inline() }} (select * from {{ ref("int_activity__tracked") }}),
 
-    dealings as (select * from {{ ref("int_activity__dealings") }}),
+    dealings as {{ inline() }} (select * from {{ ref("int_activity__dealings") }}),
     {% if not is_forward() %}
 
         facts as ({{ standing_facts(["actor_key", "activity", "channel", "occurred_at", "activity_date"]) }}),
 
         final as (
-            select actor_key, activity, channel, {{ tallied }}, {{ as_of() }} as changed_on
+            select
+                {{ row_hash(key) }} as tally_key,
+                actor_key,
+                activity,
+                channel,
+                {{ tallied }},
+                {{ as_of() }} as changed_on
             from facts
             group by actor_key, activity, channel
         )
@@ -87,6 +94,7 @@ with
 
         changes as (
             select
+                {{ row_hash(key) }} as tally_key,
                 actor_key,
                 activity,
                 channel,
@@ -101,7 +109,7 @@ with
         ),
 
         -- What was taken back cannot be subtracted from a first or last moment.
-        recounted_keys as (select actor_key, activity, channel from changes where is_recounted),
+        recounted_keys as (select tally_key, actor_key, activity, channel from changes where is_recounted),
 
         facts as ({{ standing_facts(["actor_key", "activity", "channel", "occurred_at", "activity_date"]) }}),
 
@@ -118,6 +126,7 @@ with
 
         final as (
             select
+                changes.tally_key,
                 changes.actor_key,
                 changes.activity,
                 changes.channel,
@@ -130,14 +139,11 @@ with
                 {{ as_of() }} as changed_on,
                 false as is_gone
             from changes
-            left join
-                {{ this }} as held
-                on held.actor_key = changes.actor_key
-                and held.activity = changes.activity
-                and held.channel is not distinct from changes.channel
+            left join {{ this }} as held on held.tally_key = changes.tally_key
             where not changes.is_recounted
             union all
             select
+                keys.tally_key,
                 keys.actor_key,
                 keys.activity,
                 keys.channel,

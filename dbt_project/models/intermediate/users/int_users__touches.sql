@@ -6,11 +6,11 @@
 
 with
 
-    tracked as (
+    tracked as {{ inline() }} (
         select * from {{ ref("int_activity__tracked") }} where touch_id is not null and {{ activities }}
     ),
 
-    owners as (select * from {{ ref("int_activity__owners") }}),
+    owners as {{ inline() }} (select * from {{ ref("int_activity__owners") }}),
     {% if forward %}
 
         changed_actors as (
