@@ -14,6 +14,14 @@ import pytest
 from orchestration.home import Home
 from orchestration.warehouse.session import Plugin
 
+# Models that may compare all with all, since one side stays a handful of rows however many users there are.
+FEW_ROWS = {
+    "rfm_migration": "pairs of the days held",
+    "segment_movements": "segments of a few ways of cutting",
+    "user_groups": "provinces",
+    "user_service_assignment": "rules",
+}
+
 
 def _loops(node: dict[str, Any]) -> Iterator[str]:
     """Conditions of the joins that compare every row with every row."""
@@ -41,6 +49,6 @@ def test_no_join_hides_an_equality_from_the_engine(
         for file in compiled:
             ((_, plan),) = connection.execute(f"explain (format json) {file.read_text()}").fetchall()
             found = [loop for node in json.loads(plan) for loop in _loops(node) if " = " in loop]
-            if found:
+            if found and file.stem not in FEW_ROWS:
                 loops[file.stem] = found
     assert loops == {}
