@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Laws say what is true, not how fast: a slow moment of the machine is no counter-example.
+settings.register_profile("jingxi", deadline=None)
+settings.load_profile("jingxi")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import jinja2
 
 from orchestration.specs.documents import Document
 from orchestration.specs.funnels import Funnel, read_funnel
+from tests.laws import BUSINESS_TIME
 
 MACROS = Path(__file__).parents[2] / "dbt_project" / "macros"
 
@@ -32,7 +33,10 @@ def declare(**fields: Any) -> Funnel:
 
 @cache
 def macro_texts() -> str:
-    names = [*sorted(MACROS.glob("funnel_*.sql")), MACROS / "business_date.sql", MACROS / "as_of.sql"]
+    names = [
+        *sorted(MACROS.glob("funnel_*.sql")),
+        *(MACROS / f"{name}.sql" for name in ("business_date", "steady_time", "as_of")),
+    ]
     return "".join(path.read_text(encoding="utf-8") for path in names)
 
 
@@ -47,11 +51,10 @@ def render(text: str, *, streams: bool = True) -> str:
             found = getattr(module, f"duckdb__{name}", None) or getattr(module, f"default__{name}")
             return lambda *arguments: str(found(*arguments)).strip()
 
-    values = {"business_timezone": "Asia/Shanghai"}
     environment.globals.update(
         adapter=Adapter,
         ref=lambda name: name,
-        var=values.get,
+        var=BUSINESS_TIME.get,
     )
     environment.globals["return"] = lambda value: value
     module = environment.from_string(macro_texts()).make_module()

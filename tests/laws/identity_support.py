@@ -16,6 +16,7 @@ import jinja2
 
 from orchestration.ingestion.contracts import TABLES_BY_NAME
 from orchestration.ingestion.registry import raw_columns, storage_type
+from tests.laws import BUSINESS_TIME
 from tests.laws.components_support import ComponentMacros
 
 DBT = Path(__file__).parents[2] / "dbt_project"
@@ -109,7 +110,7 @@ def rendered(model: str, forward: bool = False) -> str:
         adapter=Adapter,
         ref=lambda name: name,
         source=lambda schema, table: f"{schema}_{table}",
-        var={"business_timezone": "Asia/Shanghai"}.get,
+        var=BUSINESS_TIME.get,
         config=lambda **_: "",
         exceptions=None,
     )

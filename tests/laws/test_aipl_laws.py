@@ -15,9 +15,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.laws import BUSINESS_TIME
+
 PROJECT = Path(__file__).parents[2]
 DBT = PROJECT / "dbt_project"
-MACROS = ("add_days", "aipl_stage_name", "as_of", "business_date", "day_start", "days_between", "happened")
+MACROS = (
+    "add_days",
+    "aipl_stage_name",
+    "as_of",
+    "business_date",
+    "day_start",
+    "days_between",
+    "happened",
+    "steady_time",
+)
 TODAY = dt.date(2026, 6, 30)
 STAGES = ("none", "aware", "interest", "purchase", "loyalty")
 SINCE_DAYS = 40
@@ -57,7 +68,7 @@ class _Adapter:
 
 def render() -> str:
     """SQL of user_aipl, for DuckDB."""
-    variables = {"business_timezone": "Asia/Shanghai", "aipl_since_days": SINCE_DAYS}
+    variables = {**BUSINESS_TIME, "aipl_since_days": SINCE_DAYS}
     adapter = _Adapter()
     environment = jinja2.Environment(autoescape=False)
     environment.globals.update(

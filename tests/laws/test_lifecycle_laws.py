@@ -12,8 +12,10 @@ import jinja2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.laws import BUSINESS_TIME
+
 DBT = Path(__file__).parents[2] / "dbt_project"
-MACROS = ("add_days", "as_of", "business_date", "days_between")
+MACROS = ("add_days", "as_of", "business_date", "days_between", "steady_time")
 TODAY = dt.date(2026, 6, 30)
 
 _CONNECTION = duckdb.connect()
@@ -38,7 +40,7 @@ class _Adapter:
 def render(bounds: tuple[int, int, int]) -> str:
     """SQL of int_users__stages, for DuckDB, with the days of new, dormant and lost."""
     names = ("lifecycle_new_days", "lifecycle_dormant_days", "lifecycle_lost_days")
-    variables = {"business_timezone": "Asia/Shanghai", **dict(zip(names, bounds, strict=True))}
+    variables = {**BUSINESS_TIME, **dict(zip(names, bounds, strict=True))}
     adapter = _Adapter()
     environment = jinja2.Environment(autoescape=False)
     environment.globals.update(

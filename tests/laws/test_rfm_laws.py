@@ -31,7 +31,7 @@ SPLITS = ("mean", "median", "fixed", "raw_mean")
 SETTINGS: dict[str, Any] = {
     name: value
     for name, value in yaml.safe_load((DBT / "dbt_project.yml").read_text())["vars"].items()
-    if name.startswith("rfm_") or name == "business_timezone"
+    if name.startswith("rfm_") or name.startswith("business_")
 }
 
 
