@@ -86,8 +86,8 @@ def _compare(
     return [dt.date.fromisoformat(day) for day in sorted(build_on)]
 
 
-def test_with_a_full_build_on_six_days(online_retail_home: Path, shared_data: Path, tmp_path: Path) -> None:
-    _compare(shared_data, tmp_path, online_retail_home, 6, each_alone=False)
+def test_with_a_full_build_on_four_days(online_retail_home: Path, shared_data: Path, tmp_path: Path) -> None:
+    _compare(shared_data, tmp_path, online_retail_home, 4, each_alone=False)
 
 
 @pytest.mark.long
