@@ -194,8 +194,9 @@ def _condition(reason: Reason, currency: str) -> str:
     if reason.kind == "funnel":
         return reason.subject
     if reason.kind == "activity":
-        said = {True: "yes", False: "no", None: "none"}.get(reason.found, reason.found)
-        return f"{reason.subject}: {said}"
+        # A count of 1 equals true, and is no "yes".
+        said = ("yes" if reason.found else "no") if isinstance(reason.found, bool) else reason.found
+        return f"{reason.subject}: {'none' if said is None else said}"
     found = plain_value(reason.subject, reason.found, currency)
     if reason.kind in ("tag", "segment"):
         name = f"{reason.kind} {reason.subject}"

@@ -10,9 +10,8 @@
     )
 }}
 
--- The hook empties the day also when no audience is declared any more; then no new row would tell which day
--- to
--- replace.
+-- The hook empties the day also when no audience is declared any more; then no new row would tell which
+-- day to replace.
 with
 
     candidates as (select * from {{ ref("int_audiences__candidates") }}),
@@ -23,9 +22,8 @@ with
 
     users as (select count(*) as users_count from {{ ref("user_wide") }}),
 
-    -- Only a day inside the window that every run fills is looked at, so that it does not matter which days
-    -- happen
-    -- to have been built before.
+    -- Only a day inside the window that every run fills is looked at, so that it does not matter which
+    -- days happen to have been built before.
     held as (
         {% if is_incremental() and var("history_days") > 1 %}
             select audience, members_count from {{ this }} where as_of_date = {{ add_days(as_of(), -1) }}
