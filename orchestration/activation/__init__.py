@@ -1,0 +1,1 @@
+"""From the published audience to the destination: plan, guards, ledger, push, recovery."""
