@@ -23,13 +23,14 @@ import duckdb
 
 from orchestration.errors import JingxiError, PublishError, UsageError
 from orchestration.home import Home
-from orchestration.publishing import cells, database, files
+from orchestration.publishing import database
 from orchestration.publishing.audience_guard import SizeGuard, hold_back
 from orchestration.publishing.database import Place, name
 from orchestration.publishing.pair import open_pair
 from orchestration.publishing.publication import Publication
-from orchestration.publishing.xlsx import CellKind, SheetColumn, display_width, write_xlsx
 from orchestration.settings import Settings, load_settings
+from orchestration.writing import cells, csv_files, files
+from orchestration.writing.xlsx import CellKind, SheetColumn, display_width, write_xlsx
 
 ColumnKind = Literal["wide", "tag", "identifier"]
 FileFormat = Literal["csv", "xlsx", "parquet", "csv_machine"]
@@ -43,7 +44,6 @@ FILE_NAMES: dict[FileFormat, str] = {
 MANIFEST_FORMAT = 1
 
 _NAME = re.compile(r"^[a-z0-9_-]{1,64}$")
-_BOM = b"\xef\xbb\xbf"
 _WIDEST_COLUMN = 48
 _INTEGER_TYPES = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT", "UINTEGER"})
 _TAG_SEPARATOR = "; "
@@ -417,17 +417,14 @@ class _Export:
             elif field.kind == "timestamp":
                 own = f"strftime({own}, '%Y-%m-%d %H:%M:%S')"
             expressions.append(own)
-        header = ",".join(_csv_header(field.header) for field in self.fields)
-        self._copy_csv(part, expressions, _BOM + header.encode() + b"\r\n", newline="\\r\\n")
+        header = csv_files.human_header([field.header for field in self.fields])
+        self._copy_csv(part, expressions, header, newline="\\r\\n")
         return {
             "profile": "human",
             "encoding": "UTF-8 with BOM",
             "newline": "CRLF",
             "time_zone": self.zone,
-            "rules": [
-                "a text that starts with = + - @, tab, CR, LF or a full-width form gets a leading apostrophe",
-                f"a digit string longer than {cells.LONGEST_SAFE_DIGITS} or with a leading zero gets a leading tab",
-            ],
+            "rules": list(csv_files.HUMAN_RULES),
             "changed_cells": self._changed_cells(text_columns),
         }
 
@@ -506,9 +503,9 @@ class _Export:
         return [f"c{position} as {name(field.name)}" for position, field in enumerate(self.fields)]
 
     def _write_machine_csv(self, part: Path) -> dict[str, Any]:
-        header = ",".join(_csv_cell(field.name) for field in self.fields)
+        header = csv_files.machine_header([field.name for field in self.fields])
         expressions = [f"c{position}" for position in range(len(self.fields))]
-        self._copy_csv(part, expressions, header.encode() + b"\n", newline="\\n")
+        self._copy_csv(part, expressions, header, newline="\\n")
         return {"profile": "machine", "encoding": "UTF-8", "newline": "LF", "time_zone": "UTC"}
 
     def _write_parquet(self, part: Path) -> dict[str, Any]:
@@ -519,20 +516,15 @@ class _Export:
         return {"profile": "machine", "time_zone": "UTC"}
 
     def _copy_csv(self, part: Path, expressions: Sequence[str], header: bytes, *, newline: str) -> None:
-        """The engine writes the rows; the header goes in front of them as bytes."""
-        if len(expressions) == 1:  # An empty cell alone on its line would read as no record.
-            expressions = [f"coalesce(cast({expressions[0]} as varchar), '')"]
-        body = self.work / "rows.csv"
-        self.session.execute(
-            f"copy (select {', '.join(expressions)} from rows order by position) to {database.text(str(body))} "
-            f"(format csv, header false, delimiter ',', quote '\"', escape '\"', nullstr '', new_line '{newline}')"
+        csv_files.write_rows(
+            part,
+            session=self.session,
+            rows="rows",
+            expressions=expressions,
+            header=header,
+            newline=newline,
+            body=self.work / "rows.csv",
         )
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as target, body.open("rb") as source:
-            target.write(header)
-            while chunk := source.read(1 << 20):
-                target.write(chunk)
-        body.unlink()
 
     # --- manifest and switch ---
 
@@ -704,13 +696,3 @@ def _definition_text(definition: Any, *, readable: bool = False) -> str:
     return json.dumps(
         definition, ensure_ascii=False, indent=2 if readable else None, sort_keys=not readable, default=str
     )
-
-
-def _csv_header(text: str) -> str:
-    return _csv_cell("'" + text if cells.starts_like_formula(text) else text)
-
-
-def _csv_cell(text: str) -> str:
-    if any(character in text for character in ',"\r\n'):
-        return '"' + text.replace('"', '""') + '"'
-    return text

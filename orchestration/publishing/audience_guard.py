@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from orchestration.errors import HeldError
 from orchestration.home import Home
-from orchestration.publishing import files
+from orchestration.writing import files
 
 
 @dataclass(frozen=True)

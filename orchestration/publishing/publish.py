@@ -21,10 +21,11 @@ import duckdb
 
 from orchestration.errors import JingxiError, PublishError
 from orchestration.home import Home
-from orchestration.publishing import database, files
+from orchestration.publishing import database
 from orchestration.publishing.database import Place, Table, name
 from orchestration.publishing.publication import PUBLICATION, Publication, read_publication, write_publication
 from orchestration.settings import Settings
+from orchestration.writing import files
 
 MANIFEST_FORMAT = 1
 MARTS_SCHEMA = "marts"

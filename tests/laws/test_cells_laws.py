@@ -12,8 +12,8 @@ import duckdb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.publishing.cells import sql_human_csv_text, starts_like_formula
-from orchestration.publishing.xlsx import sql_xml_text
+from orchestration.writing.cells import sql_human_csv_text, starts_like_formula
+from orchestration.writing.xlsx import sql_xml_text
 
 SESSION = duckdb.connect(":memory:")
 PIECES = st.sampled_from(

@@ -27,8 +27,8 @@ from orchestration.publishing.audience_files import (
     write_audience_files,
 )
 from orchestration.publishing.publish import publish
-from orchestration.publishing.xlsx import SheetColumn, write_xlsx
 from orchestration.settings import Settings
+from orchestration.writing.xlsx import SheetColumn, write_xlsx
 
 SETTINGS = Settings.model_validate({})
 DAY = dt.date(2026, 6, 30)

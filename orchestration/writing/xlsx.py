@@ -23,7 +23,7 @@ import duckdb
 import xlsxwriter
 from xlsxwriter.utility import xl_col_to_name, xl_rowcol_to_cell
 
-from orchestration.publishing.cells import sql_starts_like_formula
+from orchestration.writing.cells import sql_starts_like_formula
 
 CellKind = Literal["text", "integer", "number", "rate", "date", "timestamp", "boolean"]
 
