@@ -440,6 +440,10 @@ class _Reader:
         tag = self.specs.tags.get(row["tag"])
         if tag is None or tag.rule_hash != row["rule_hash"]:
             return None
+        if tag.is_observed:
+            last = self.local(row["last_confirmed_at"]).date().isoformat()
+            subject = f"{row['last_activity']}, last on {last}"
+            return (Reason("activity", True, subject, tag.words, row["evidence_count"]),)
         rule = tag.rule if tag.rule is not None else dict(tag.cases).get(row["value"])
         if rule is None:
             column = tag.spec.column or ""

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestration.specs.catalog import ValueType
-from orchestration.specs.predicates import counted_in
+from orchestration.specs.predicates import counted_in, literal
 from orchestration.specs.published import Marts
 from orchestration.specs.tag_sql import TagNames, evaluated
 from orchestration.specs.tags import Tag
@@ -67,13 +67,17 @@ class TagsPreview:
 
 
 def preview_tags(tags: Sequence[Tag], marts: Marts) -> TagsPreview:
-    """Preview checked tags, active or not, in one pass over the users."""
+    """Preview checked tags, active or not, in one pass over the users.
+
+    Interests, answers and tags of staff need more than the marts hold: they are shown as the last run found them.
+    """
     names = TagNames(marts.days)
-    columns = {name for tag in tags for name in tag.columns}
-    selected = []
+    columns = {name for tag in tags for name in tag.columns if not tag.is_observed}
+    selected = ["1 as one"]
     for number, tag in enumerate(tags):
-        value, known = evaluated(tag, names)
-        selected += [f"{value} as value_{number}", f"{known} as known_{number}"]
+        if not tag.is_observed:
+            value, known = evaluated(tag, names)
+            selected += [f"{value} as value_{number}", f"{known} as known_{number}"]
     rules = [rule for tag in tags for rule in tag.rules]
     marts.session.execute(
         f"create temporary table previewed as with {marts.users(rules, columns)}\n"
@@ -84,22 +88,35 @@ def preview_tags(tags: Sequence[Tag], marts: Marts) -> TagsPreview:
         marts.as_of,
         int(marts.one("select count(*) from user_wide")),
         [_preview(tag, number, marts) for number, tag in enumerate(tags)],
-        marts.notes_on_activities(questions),
+        [
+            *marts.notes_on_activities(questions),
+            *(
+                f"{tag.code} is shown as the last run found it; the next `jingxi run` evaluates it anew."
+                for tag in tags
+                if tag.is_observed
+            ),
+        ],
     )
 
 
 def _preview(tag: Tag, number: int, marts: Marts) -> TagPreview:
-    value, known = f"value_{number}", f"known_{number}"
+    value, known, source = f"value_{number}", f"known_{number}", "previewed"
     is_set = value if tag.type is ValueType.BOOLEAN else f"{value} is not null"
-    counts = marts.session.execute(f"""
-        select count(*) filter ({is_set}), count(*) filter ({known} and not coalesce({is_set}, false)),
-            count(*) filter (not {known})
-        from previewed
-    """).fetchone() or (0, 0, 0)
+    if tag.is_observed:
+        value, source = "value", f"(select value from user_tags where tag = {literal(tag.code)}) as tagged"
+        counts = marts.session.execute(
+            "select set_count, not_set_count, not_evaluable_count from tag_coverage where tag = ?", [tag.code]
+        ).fetchone() or (0, 0, 0)
+    else:
+        counts = marts.session.execute(f"""
+            select count(*) filter ({is_set}), count(*) filter ({known} and not coalesce({is_set}, false)),
+                count(*) filter (not {known})
+            from {source}
+        """).fetchone() or (0, 0, 0)
     values: dict[str, int] = {}
     if tag.type is not ValueType.BOOLEAN:
         rows = marts.session.execute(
-            f"select cast({value} as varchar), count(*) as users from previewed where {value} is not null "
+            f"select cast({value} as varchar), count(*) as users from {source} where {value} is not null "
             f"group by all order by users desc, 1 limit {MOST_VALUES}"
         ).fetchall()
         values = {str(text): int(users) for text, users in rows}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orchestration.specs.catalog import Segment, ValueType
+from orchestration.specs.catalog import Column, Segment, ValueType
 from orchestration.specs.documents import Problem
 from orchestration.specs.generated import DBT_NAMES, csv_text, model_header
 from orchestration.specs.kinds import Kind, Project
@@ -80,6 +80,12 @@ def _still_valid_sql(tag: Tag, names: Names) -> str | None:
 
 def evaluated(tag: Tag, names: Names) -> tuple[str, str]:
     """SQL of a tag's value (typed, null when not set) and of whether it could be evaluated."""
+    if tag.is_observed:
+        observed, is_known = names.column(f"value__{tag.code}"), names.column(f"seen__{tag.code}")
+        if tag.type is ValueType.BOOLEAN:
+            # A tag that nobody gave is not set: whether staff looked at the user is not asked.
+            return f"coalesce({observed} <> 'false', false)", "true"
+        return observed, "true" if tag.spec.by_hand else f"coalesce({is_known}, false)"
     known, valid, value = _known_sql(tag, names), _still_valid_sql(tag, names), _value_sql(tag, names)
     conditions = [condition for condition in (known if known != "true" else None, valid) if condition]
     if tag.type is ValueType.BOOLEAN:
@@ -90,15 +96,62 @@ def evaluated(tag: Tag, names: Names) -> tuple[str, str]:
     return value, known
 
 
-def evaluated_sql(tags: Sequence[Tag], segments: Mapping[str, Segment]) -> str:
-    """Model int_tags__evaluated: every active tag for every user, one pass over the wide table."""
+# Companion of an observed tag in int_tags__judged → column of int_tags__observed.
+_OBSERVED_COLUMNS = {
+    "first": "first_on",
+    "confirmed": "last_on",
+    "expires": "expires_on",
+    "evidence": "evidence_count",
+    "weight": "weight",
+    "activity": "last_activity",
+}
+
+
+def _pivoted(tags: Sequence[Tag]) -> list[str]:
+    """Columns of the pivot."""
+    return [f"observed.{part}__{tag.code}" for tag in tags for part in ("value", "seen", *_OBSERVED_COLUMNS)]
+
+
+def _pivot_sql(tags: Sequence[Tag]) -> str:
+    """CTE with one row per user: what int_tags__observed says of each tag, side by side."""
+    columns = ["user_id"]
+    for tag in tags:
+        code, holds = tag.code, f"tag = {literal(tag.code)} and is_set"
+        value = "value"
+        if tag.values is not None:
+            value = f"case when value in ({', '.join(literal(v) for v in tag.values)}) then value end"
+        columns.append(f"max(case when {holds} then {value} end) as value__{code}")
+        columns.append(f"bool_or(tag = {literal(code)}) as seen__{code}")
+        columns += [
+            f"max(case when {holds} then {column} end) as {prefix}__{code}"
+            for prefix, column in _OBSERVED_COLUMNS.items()
+        ]
+    body = ",\n            ".join(columns)
+    return f"""    observed as (
+        select
+            {body}
+        from {{{{ ref('int_tags__observed') }}}}
+        where place = 1
+        group by user_id
+    ),
+
+"""
+
+
+def judged_sql(tags: Sequence[Tag], segments: Mapping[str, Segment]) -> str:
+    """Model int_tags__judged: every active tag for every user by today's facts, one pass over the wide table."""
     sources = Sources.of((rule for tag in tags for rule in tag.rules), segments)
-    joined = ["user_wide.*", *sources.columns()]
+    observed = [tag for tag in tags if tag.is_observed]
+    joined = ["user_wide.*", *sources.columns(), *_pivoted(observed)]
+    joins = [
+        *sources.joins(),
+        *(["left join observed on user_wide.user_id = observed.user_id"] if observed else []),
+    ]
     users = "select * from user_wide"
-    if sources.joins():
+    if joins:
         users = (
             f"select\n            {', '.join(joined)}\n        from user_wide\n        "
-            + "\n        ".join(sources.joins())
+            + "\n        ".join(joins)
         )
     columns = ["users.user_id"]
     for tag in tags:
@@ -113,7 +166,7 @@ def evaluated_sql(tags: Sequence[Tag], segments: Mapping[str, Segment]) -> str:
         + f"""with
     user_wide as (select * from {{{{ ref('user_wide') }}}}),
 {sources.dbt_imports()}
-    users as (
+{_pivot_sql(observed) if observed else ""}    users as (
         {users}
     ),
 
@@ -129,25 +182,207 @@ from final
     )
 
 
+def _keeps(tags: Sequence[Tag]) -> list[Tag]:
+    return [tag for tag in tags if tag.spec.empty_result == "keep"]
+
+
+def _set_value(tag: Tag, table: str) -> str:
+    """The value of a tag that is set, as text, else null: a tag of another kind tomorrow fits into the same column."""
+    return _text_sql(tag, f"{table}.{value_column(tag.code)}")
+
+
+def _expires_sql(tag: Tag, table: str = "") -> str:
+    """The first day on which the tag no longer holds by itself; null = never."""
+    at = f"{table}." if table else ""
+    if tag.is_observed:
+        return f"{at}expires__{tag.code}"
+    if tag.spec.validity_days is None:
+        return "cast(null as date)"
+    return f"{{{{ add_days('{at}confirmed__{tag.code}', {tag.spec.validity_days}) }}}}"
+
+
+_DAYS_CONFIG = """{{
+    config(
+        materialized="incremental",
+        incremental_strategy="delete+insert",
+        unique_key="as_of_date",
+        full_refresh=false,
+        on_schema_change="append_new_columns",
+        pre_hook="{% if is_incremental() %}delete from {{ this }} where as_of_date = {{ as_of() }}{% endif %}",
+        post_hook="delete from {{ this }} where {{ wide_day_expired('as_of_date', this) }}",
+    )
+}}
+"""
+
+
+def days_sql(tags: Sequence[Tag]) -> str:
+    """Model int_tags__days: values of all tags by business day, with what is kept when a rule finds nobody."""
+    keeps = _keeps(tags)
+    columns = ["judged.user_id", "cast({{ as_of() }} as date) as as_of_date"]
+    for tag in tags:
+        code, own = tag.code, _set_value(tag, "judged")
+        if tag not in keeps:
+            columns.append(f"{own} as {value_column(code)}")
+            continue
+        columns += [
+            f"case when found.found__{code} then {own} else kept.{value_column(code)} end as {value_column(code)}",
+            f"{own} as raw__{code}",
+            f"case when found.found__{code} then {_expires_sql(tag, 'judged')} else kept.until__{code} end as until__{code}",
+            f"case when not found.found__{code} and kept.{value_column(code)} is not null then kept.kept__{code} end as kept__{code}",
+        ]
+    body = ",\n        ".join(columns)
+    ctes, joins = "", ""
+    if keeps:
+        listed = ", ".join(f"count({_set_value(tag, 'judged')}) > 0 as found__{tag.code}" for tag in keeps)
+        last = ",\n            ".join(
+            f"max(case when raw__{tag.code} is not null then as_of_date end) as kept__{tag.code}"
+            for tag in keeps
+        )
+        held = ",\n            ".join(
+            f"max(case when days.as_of_date = last_days.kept__{tag.code} and coalesce({{{{ as_of() }}}} < days.until__{tag.code}, true) "
+            f"then days.raw__{tag.code} end) as {value_column(tag.code)}, max(last_days.kept__{tag.code}) as kept__{tag.code}, "
+            f"max(case when days.as_of_date = last_days.kept__{tag.code} then days.until__{tag.code} end) as until__{tag.code}"
+            for tag in keeps
+        )
+        nothing = ",\n            ".join(
+            f"{_set_value(tag, 'judged')} as {value_column(tag.code)}, {{{{ as_of() }}}} as kept__{tag.code}, "
+            f"cast(null as date) as until__{tag.code}"
+            for tag in keeps
+        )
+        ctes = f"""
+    -- Whether the rule finds anybody today.
+    found as (
+        select {listed}
+        from judged
+    ),
+
+{{% if is_incremental() and var("history_days") > 1 %}}
+    -- The last day inside the window that every run fills on which it found somebody.
+    last_days as (
+        select
+            {last}
+        from {{{{ this }}}}
+        where as_of_date between {{{{ add_days(as_of(), 1 - var("history_days")) }}}} and {{{{ add_days(as_of(), -1) }}}}
+    ),
+
+    kept as (
+        select
+            days.user_id,
+            {held}
+        from {{{{ this }}}} as days
+        cross join last_days
+        where days.as_of_date in ({", ".join(f"last_days.kept__{tag.code}" for tag in keeps)})
+        group by days.user_id
+    ),
+{{% else %}}
+    kept as (
+        select
+            user_id,
+            {nothing}
+        from judged
+        where false
+    ),
+{{% endif %}}
+"""
+        joins = "\n        cross join found\n        left join kept on judged.user_id = kept.user_id"
+    return (
+        _DAYS_CONFIG
+        + model_header("dbt_project/specs/tags/")
+        + f"""with
+    judged as (select * from {{{{ ref('int_tags__judged') }}}}),
+{ctes}
+    final as (
+        select
+        {body}
+        from judged{joins}
+    )
+
+select *
+from final
+"""
+    )
+
+
+def evaluated_sql(tags: Sequence[Tag], wide: Mapping[str, Column]) -> str:
+    """Model int_tags__evaluated: int_tags__judged with what is kept from an earlier day; what other models read."""
+    keeps = _keeps(tags)
+    if not keeps:
+        return (
+            '{{ config(materialized="view") }}\n'
+            + model_header("dbt_project/specs/tags/")
+            + "-- depends_on: {{ ref('int_tags__days') }}\n"
+            "select *\nfrom {{ ref('int_tags__judged') }}\n"
+        )
+    columns = ["judged.user_id"]
+    for tag in tags:
+        code, has = tag.code, dict(_declared(tag))
+        prefixes = [prefix for prefix in has if prefix not in ("confirmed", "expires")]
+        if tag not in keeps:
+            columns += [f"judged.{value_column(code)}", f"judged.{known_column(code)}"]
+            columns += [f"judged.{prefix}__{code}" for prefix in has]
+            continue
+        kept, value = f"days.kept__{code} is not null", f"days.{value_column(code)}"
+        if tag.type is ValueType.BOOLEAN:
+            value = f"case when {value} = 'true' then true else judged.{value_column(code)} end"
+        elif tag.type is not ValueType.TEXT:
+            typed = f"cast({value} as {wide[tag.spec.column or ''].sql_type})"
+            value = f"coalesce(judged.{value_column(code)}, {typed})"
+        confirmed = f"judged.confirmed__{code}" if "confirmed" in has else "cast(null as date)"
+        columns += [
+            f"{value} as {value_column(code)}",
+            f"judged.{known_column(code)} or {kept} as {known_column(code)}",
+            f"coalesce(days.kept__{code}, {confirmed}) as confirmed__{code}",
+            f"days.kept__{code}",
+        ]
+        if tag.has_expiry:
+            columns.append(f"days.until__{code} as expires__{code}")
+        columns += [f"judged.{prefix}__{code}" for prefix in prefixes]
+    body = ",\n        ".join(columns)
+    return (
+        '{{ config(materialized="view") }}\n'
+        + model_header("dbt_project/specs/tags/")
+        + f"""with
+    judged as (select * from {{{{ ref('int_tags__judged') }}}}),
+    days as (select * from {{{{ ref('int_tags__days') }}}} where as_of_date = {{{{ as_of() }}}}),
+
+    final as (
+        select
+        {body}
+        from judged
+        left join days on judged.user_id = days.user_id
+    )
+
+select *
+from final
+"""
+    )
+
+
 # A project without tags keeps its marts, empty.
 _NO_TAGS_SET = """        select
             user_id,
             '' as tag,
             '' as tag_value,
             cast(1 as double) as weight,
-            {{ as_of() }} as first_set_on,
+            cast(null as date) as first_on,
             {{ as_of() }} as last_confirmed_on,
             cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count
+            cast(1 as bigint) as evidence_count,
+            cast(null as varchar) as last_activity
         from evaluated
         where false"""
-_NO_TAGS_COUNTED = """        select '' as tag, 0 as users_count, 0 as set_count, 0 as not_set_count, 0 as not_evaluable_count
+_NO_TAGS_COUNTED = """        select '' as tag, 0 as users_count, 0 as set_count, 0 as not_set_count, 0 as not_evaluable_count, cast(null as date) as kept_from_date
         from evaluated
+        where false"""
+_NO_TAGS_MOVED = """        select user_id, '' as tag, '' as old_value, '' as new_value, false as is_known, false as is_user, false as has_expired, cast(null as date) as kept_on
+        from pairs
         where false"""
 
 
 def _declared(tag: Tag) -> list[tuple[str, str]]:
     spec = tag.spec
+    if tag.is_observed:
+        return [(prefix, f"{prefix}__{tag.code}") for prefix in _OBSERVED_COLUMNS]
     pairs = [
         ("first", spec.first_set_by),
         ("confirmed", spec.confirmed_by),
@@ -157,10 +392,9 @@ def _declared(tag: Tag) -> list[tuple[str, str]]:
     return [(prefix, name) for prefix, name in pairs if name]
 
 
-def _text_sql(tag: Tag) -> str:
-    column = value_column(tag.code)
+def _text_sql(tag: Tag, column: str) -> str:
     if tag.type is ValueType.BOOLEAN:
-        return f"case when {column} then 'true' else 'false' end"
+        return f"case when {column} then 'true' end"
     return f"cast({column} as {{{{ dbt.type_string() }}}})"
 
 
@@ -170,27 +404,22 @@ def user_tags_sql(tags: Sequence[Tag]) -> str:
     for tag in tags:
         has = dict(_declared(tag))
         column, code = value_column(tag.code), tag.code
-        confirmed = (
-            f"coalesce(confirmed__{code}, {{{{ as_of() }}}})" if "confirmed" in has else "{{ as_of() }}"
-        )
-        # A first day after the last one would be a contradiction in the data; the earlier of both is safe.
-        first = f"least(coalesce(first__{code}, {confirmed}), {confirmed})" if "first" in has else confirmed
-        expires = (
-            f"{{{{ add_days('confirmed__{code}', {tag.spec.validity_days}) }}}}"
-            if tag.spec.validity_days is not None
-            else "cast(null as date)"
-        )
+        can_confirm = "confirmed" in has or tag.spec.empty_result == "keep"
+        confirmed = f"coalesce(confirmed__{code}, {{{{ as_of() }}}})" if can_confirm else "{{ as_of() }}"
+        kept = tag.spec.empty_result == "keep" and tag.has_expiry
+        expires = f"expires__{code}" if kept else _expires_sql(tag)
         where = column if tag.type is ValueType.BOOLEAN else f"{column} is not null"
         parts.append(
             f"""        select
             user_id,
             {literal(code)} as tag,
-            {_text_sql(tag)} as tag_value,
+            {_text_sql(tag, column)} as tag_value,
             {f"coalesce(cast(weight__{code} as double), 1)" if "weight" in has else "cast(1 as double)"} as weight,
-            {first} as first_set_on,
+            {f"first__{code}" if "first" in has else "cast(null as date)"} as first_on,
             {confirmed} as last_confirmed_on,
             {expires} as expires_on,
-            {f"coalesce(cast(evidence__{code} as bigint), 1)" if "evidence" in has else "cast(1 as bigint)"} as evidence_count
+            {f"coalesce(cast(evidence__{code} as bigint), 1)" if "evidence" in has else "cast(1 as bigint)"} as evidence_count,
+            {f"activity__{code}" if "activity" in has else "cast(null as varchar)"} as last_activity
         from evaluated
         where {where}"""
         )
@@ -200,8 +429,43 @@ def user_tags_sql(tags: Sequence[Tag]) -> str:
         + f"""with
     evaluated as (select * from {{{{ ref('int_tags__evaluated') }}}}),
 
+    history as (select * from {{{{ ref('user_tag_history') }}}}),
+
     set_tags as (
 {union}
+    ),
+
+    -- Days back from as_of without a gap, inside the window that every run fills.
+    numbered as (
+        select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number
+        from (select distinct as_of_date from {{{{ ref('int_tags__days') }}}}) as days
+        where as_of_date between {{{{ add_days(as_of(), 1 - var("history_days")) }}}} and {{{{ as_of() }}}}
+    ),
+
+    window_start as (
+        select coalesce(min(as_of_date), {{{{ as_of() }}}}) as first_day
+        from numbered
+        where {{{{ days_between("as_of_date", as_of()) }}}} = day_number - 1
+    ),
+
+    set_days as (
+        select history.user_id, history.tag, max(history.as_of_date) as set_on
+        from history
+        cross join window_start
+        where history.change = 'set' and history.as_of_date > window_start.first_day and history.as_of_date <= {{{{ as_of() }}}}
+        group by history.user_id, history.tag
+    ),
+
+    dated as (
+        select
+            set_tags.*,
+            -- A first day after the last one would be a contradiction in the data; the earlier of both is safe.
+            least(
+                coalesce(set_tags.first_on, set_days.set_on, window_start.first_day), set_tags.last_confirmed_on
+            ) as first_set_on
+        from set_tags
+        cross join window_start
+        left join set_days on set_tags.user_id = set_days.user_id and set_tags.tag = set_days.tag
     ),
 
     final as (
@@ -213,8 +477,136 @@ def user_tags_sql(tags: Sequence[Tag]) -> str:
             {{{{ day_start('first_set_on') }}}} as first_set_at,
             {{{{ day_start('last_confirmed_on') }}}} as last_confirmed_at,
             {{{{ day_start('expires_on') }}}} as expires_at,
-            evidence_count
-        from set_tags
+            evidence_count,
+            cast(last_activity as {{{{ dbt.type_string() }}}}) as last_activity
+        from dated
+    )
+
+select *
+from final
+"""
+    )
+
+
+_HISTORY_CONFIG = _DAYS_CONFIG.replace(
+    """        post_hook="delete from {{ this }} where {{ wide_day_expired('as_of_date', this) }}",
+""",
+    """        meta={"by_date": "as_of_date"},
+""",
+)
+
+
+def history_sql(tags: Sequence[Tag]) -> str:
+    """Model user_tag_history: one row per user, tag and day on which the tag was set, changed, cleared or expired.
+
+    Two neighbouring days stand side by side, one row per user; only rows in which a tag moved are written.
+    """
+    parts, selected = [], ""
+    for tag in tags:
+        code, column = tag.code, value_column(tag.code)
+        expired = "false"
+        if tag.spec.interest is not None:
+            expired = f"coalesce(today.{known_column(code)}, false)"
+        elif tag.is_observed and tag.spec.validity_days is not None:
+            expired = f"coalesce(today.{known_column(code)}, false) and today.{column} is null"
+        elif tag.has_expiry:
+            expired = f"coalesce({_expires_sql(tag, 'today')} <= {{{{ as_of() }}}}, false)"
+        kept = f"kept__{code}" if tag.spec.empty_result == "keep" else "cast(null as date)"
+        selected += (
+            f",\n            earlier.{column} as old__{code}, later.{column} as new__{code}, "
+            f"coalesce(today.{known_column(code)}, false) as {known_column(code)}, {expired} as expired__{code}"
+        )
+        if tag.spec.empty_result == "keep":
+            selected += f", later.{kept}"
+        parts.append(
+            f"""        select
+            user_id,
+            {literal(code)} as tag,
+            old__{code} as old_value,
+            new__{code} as new_value,
+            {known_column(code)} as is_known,
+            is_user,
+            expired__{code} as has_expired,
+            {kept} as kept_on
+        from pairs
+        where old__{code} is distinct from new__{code}"""
+        )
+    union = "\n        union all\n".join(parts or [_NO_TAGS_MOVED])
+    moves = " or ".join(
+        f"earlier.{value_column(tag.code)} is distinct from later.{value_column(tag.code)}" for tag in tags
+    )
+    return (
+        _HISTORY_CONFIG
+        + model_header("dbt_project/specs/tags/")
+        + f"""with
+    days as (select * from {{{{ ref('int_tags__days') }}}}),
+
+    today as (select * from {{{{ ref('int_tags__evaluated') }}}}),
+
+    -- Only a day inside the window that every run fills is looked at, and only where there is one.
+    later as (
+        select *
+        from days
+        where
+            as_of_date = {{{{ as_of() }}}}
+            and {{{{ var("history_days") }}}} > 1
+            and exists (select 1 from days where as_of_date = {{{{ add_days(as_of(), -1) }}}})
+    ),
+
+    earlier as (
+        select * from days where as_of_date = {{{{ add_days(as_of(), -1) }}}} and {{{{ var("history_days") }}}} > 1
+    ),
+
+    pairs as (
+        select
+            coalesce(later.user_id, earlier.user_id) as user_id,
+            today.user_id is not null as is_user{selected}
+        from later
+        full outer join earlier on later.user_id = earlier.user_id
+        left join today on later.user_id = today.user_id
+        where {moves or "false"}
+    ),
+
+    moved as (
+{union}
+    ),
+
+    final as (
+        select
+            cast(user_id as {{{{ dbt.type_string() }}}}) as user_id,
+            cast(tag as {{{{ dbt.type_string() }}}}) as tag,
+            cast({{{{ as_of() }}}} as date) as as_of_date,
+            cast(
+                case
+                    when old_value is null
+                    then 'set'
+                    when new_value is not null
+                    then 'changed'
+                    when has_expired
+                    then 'expired'
+                    else 'cleared'
+                end as {{{{ dbt.type_string() }}}}
+            ) as change,
+            cast(old_value as {{{{ dbt.type_string() }}}}) as previous_value,
+            cast(new_value as {{{{ dbt.type_string() }}}}) as value,
+            cast(
+                case
+                    when kept_on is not null
+                    then 'kept'
+                    when old_value is null
+                    then 'rule_holds'
+                    when new_value is not null
+                    then 'other_value'
+                    when not is_user
+                    then 'user_gone'
+                    when has_expired
+                    then 'not_confirmed'
+                    when not is_known
+                    then 'no_data'
+                    else 'rule_no_longer_holds'
+                end as {{{{ dbt.type_string() }}}}
+            ) as reason
+        from moved
     )
 
 select *
@@ -236,7 +628,8 @@ def coverage_sql(tags: Sequence[Tag]) -> str:
             count(*) as users_count,
             count(case when {is_set} then 1 end) as set_count,
             count(case when {known} and not coalesce({is_set}, false) then 1 end) as not_set_count,
-            count(case when not {known} then 1 end) as not_evaluable_count
+            count(case when not {known} then 1 end) as not_evaluable_count,
+            {f"max(kept__{tag.code})" if tag.spec.empty_result == "keep" else "cast(null as date)"} as kept_from_date
         from evaluated"""
         )
     union = "\n        union all\n".join(parts or [_NO_TAGS_COUNTED])
@@ -256,7 +649,8 @@ def coverage_sql(tags: Sequence[Tag]) -> str:
             cast(users_count as bigint) as users_count,
             cast(set_count as bigint) as set_count,
             cast(not_set_count as bigint) as not_set_count,
-            cast(not_evaluable_count as bigint) as not_evaluable_count
+            cast(not_evaluable_count as bigint) as not_evaluable_count,
+            cast(kept_from_date as date) as kept_from_date
         from counted
     )
 
@@ -288,6 +682,11 @@ _DEFINITION_FIELDS = (
     "refresh",
     "owner",
     "status",
+    "parent",
+    "empty_result",
+    "evidence",
+    "ask_zh",
+    "ask_en",
 )
 
 
@@ -316,9 +715,39 @@ def definitions_csv(tags: Sequence[Tag]) -> str:
                 "refresh": "daily",
                 "owner": tag.spec.owner or tag.family.owner,
                 "status": tag.spec.status,
+                "parent": tag.spec.parent or "",
+                "empty_result": tag.spec.empty_result,
+                "evidence": tag.source if tag.is_observed else tag.spec.evidence or "",
+                "ask_zh": tag.spec.ask.zh if tag.spec.ask else "",
+                "ask_en": tag.spec.ask.en if tag.spec.ask else "",
             }
         )
     return csv_text(_DEFINITION_FIELDS, rows)
+
+
+_SOURCE_FIELDS = ("tag", "kind", "dimension", "question", "half_life_days", "floor", "top", "validity_days")
+
+
+def sources_csv(tags: Sequence[Tag]) -> str:
+    """Seed of the tags that int_tags__observed computes: interests, answers and what staff set."""
+    rows = []
+    for tag in tags:
+        if not tag.is_observed:
+            continue
+        interest = tag.spec.interest
+        rows.append(
+            {
+                "tag": tag.code,
+                "kind": "interest" if interest else "question" if tag.spec.question else "by_hand",
+                "dimension": interest.dimension if interest else "",
+                "question": tag.spec.question or "",
+                "half_life_days": str(interest.half_life_days) if interest else "",
+                "floor": str(interest.floor) if interest else "",
+                "top": str(interest.top) if interest else "",
+                "validity_days": str(tag.spec.validity_days or ""),
+            }
+        )
+    return csv_text(_SOURCE_FIELDS, rows)
 
 
 def values_csv(tags: Sequence[Tag]) -> str:
@@ -327,7 +756,7 @@ def values_csv(tags: Sequence[Tag]) -> str:
     for tag in tags:
         labelled: Sequence[CaseSpec | ValueSpec] = tag.spec.cases or tag.spec.values or ()
         entries = [(entry.value, entry.title) for entry in labelled]
-        if tag.rule is not None:
+        if tag.type is ValueType.BOOLEAN:
             entries = [("true", tag.spec.title)]
         for position, (value, title) in enumerate(entries, start=1):
             rows.append(
@@ -350,13 +779,17 @@ def _compile(project: Project) -> dict[str, str]:
     tags = list(read_tags(project)[0].values())
     active = [tag for tag in tags if tag.is_active]
     return {
+        "dbt_project/models/intermediate/tags/int_tags__judged.sql": judged_sql(active, project.segments),
+        "dbt_project/models/intermediate/tags/int_tags__days.sql": days_sql(active),
         "dbt_project/models/intermediate/tags/int_tags__evaluated.sql": evaluated_sql(
-            active, project.segments
+            active, project.columns
         ),
         "dbt_project/models/marts/tags/user_tags.sql": user_tags_sql(active),
+        "dbt_project/models/marts/tags/user_tag_history.sql": history_sql(active),
         "dbt_project/models/marts/tags/tag_coverage.sql": coverage_sql(active),
         "seeds/catalog/catalog_tag_definitions.csv": definitions_csv(tags),
         "seeds/catalog/catalog_tag_values.csv": values_csv(tags),
+        "seeds/catalog/catalog_tag_sources.csv": sources_csv(active),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -55,6 +56,11 @@ CATEGORY_LABELS: dict[str, tuple[str, str]] = {
 }
 
 
+OBSERVED = ("interest", "question", "by_hand")
+"""Rules whose answers come from model int_tags__observed instead of the wide table."""
+_RULES = ("when", "cases", "column", *OBSERVED)
+
+
 class CaseSpec(SpecModel):
     """One value of an enumerated tag: the first case that holds gives the value."""
 
@@ -70,8 +76,26 @@ class ValueSpec(SpecModel):
     title: Label
 
 
+Dimension = Literal[
+    "category_l1", "category_l2", "category_l3", "brand", "style", "topic", "format", "campaign_kind"
+]
+"""What an interest can be in; model int_interests__items says which products, contents and campaigns have it."""
+
+
+class InterestSpec(SpecModel):
+    """An interest that fades: weight = Σ strength · 0.5^(age in days / half-life), strengths in interest_strengths.csv."""
+
+    dimension: Dimension = Field(description="What the interest is in")
+    half_life_days: int = Field(ge=1, le=3650, description="Days after which an activity counts half")
+    floor: int | Decimal = Field(
+        gt=0, le=1_000_000, description="A value expires when its weight falls under this"
+    )
+    top: int = Field(3, ge=1, le=50, description="How many values user_interests lists")
+
+
 class TagSpec(SpecModel):
-    """One tag. Exactly one of `when` (set or not), `cases` (one of a list) and `column` (the column's value)."""
+    """One tag. Exactly one of `when` (set or not), `cases` (one of a list), `column` (the column's value), `interest`
+    (what the user's activities are about most), `question` (answer to a survey) and `by_hand` (set by staff)."""
 
     tag: Name = Field(description="Code of the tag, unique over all families")
     title: Label
@@ -85,8 +109,20 @@ class TagSpec(SpecModel):
         description="Column of user_wide whose value the tag takes",
         json_schema_extra=names_of("value columns"),
     )
+    interest: InterestSpec | None = Field(
+        None, description="The value of a dimension that recent activities weigh most"
+    )
+    question: Line | None = Field(
+        None, description="Question of the table surveys whose latest answer it takes"
+    )
+    by_hand: Literal[True] | None = Field(
+        None, description="Rows of the table manual_tags with this tag set it; with values it takes theirs"
+    )
     values: tuple[ValueSpec, ...] | None = Field(
-        None, min_length=1, max_length=200, description="With column: the values it can take, with labels"
+        None,
+        min_length=1,
+        max_length=200,
+        description="With column, interest, question or by_hand: the values it can take, with labels",
     )
     needs: tuple[str, ...] = Field(
         (),
@@ -117,6 +153,15 @@ class TagSpec(SpecModel):
         description="Number column: the tag's weight; else 1",
         json_schema_extra=names_of("number columns"),
     )
+    parent: Name | None = Field(None, description="The tag above it in the catalogue, of the same category")
+    empty_result: Literal["clear", "keep"] = Field(
+        "clear",
+        description="When nobody at all gets the tag on a day: clear it, or keep it as it last was within history.days",
+    )
+    ask: Label | None = Field(
+        None,
+        description="What to ask a user for whom it is not known; makes it a candidate of next_questions",
+    )
     owner: Line | None = Field(None, description="Who answers for it, if not the owner of the family")
     status: Literal["active", "draft", "retired"] = Field(
         "active", description="Only active tags are computed; the others stand in the catalogue"
@@ -124,18 +169,35 @@ class TagSpec(SpecModel):
 
     @model_validator(mode="after")
     def _one_rule(self) -> TagSpec:
-        given = [name for name in ("when", "cases", "column") if getattr(self, name) is not None]
+        given = [name for name in _RULES if getattr(self, name) is not None]
         if len(given) != 1:
             said = " and ".join(given) or "none"
             raise PydanticCustomError(
                 "refused",
-                "tag {tag} needs exactly one of when (a condition), cases (values in order), column (a column's value); given: {said}.",
+                "tag {tag} needs exactly one of when (a condition), cases (values in order), column (a column's value), "
+                "interest (what activities are about), question (answer to a survey), by_hand (set by staff); given: {said}.",
                 {"tag": self.tag, "said": said},
             )
-        if self.values is not None and self.column is None:
+        if self.values is not None and given[0] in ("when", "cases"):
             raise PydanticCustomError(
-                "refused", "tag {tag}: values goes with column only.", {"tag": self.tag}
+                "refused",
+                "tag {tag}: values goes with column, interest, question or by_hand only.",
+                {"tag": self.tag},
             )
+        if given[0] in OBSERVED:
+            own = ("needs", "first_set_by", "confirmed_by", "evidence", "weight")
+            if wrong := [name for name in own if getattr(self, name)]:
+                raise PydanticCustomError(
+                    "refused",
+                    "tag {tag}: {wrong} does not go with {rule}, which brings its own days, evidence and weight.",
+                    {"tag": self.tag, "wrong": " and ".join(wrong), "rule": given[0]},
+                )
+            if self.interest is not None and self.validity_days is not None:
+                raise PydanticCustomError(
+                    "refused",
+                    "tag {tag}: an interest has no validity_days; it expires when its weight falls under the floor.",
+                    {"tag": self.tag},
+                )
         return self
 
 
@@ -172,8 +234,27 @@ class Tag:
         return self.spec.status == "active"
 
     @property
+    def is_observed(self) -> bool:
+        """Whether its value, days, evidence and weight come from int_tags__observed."""
+        return any(getattr(self.spec, name) is not None for name in OBSERVED)
+
+    @property
+    def has_expiry(self) -> bool:
+        """Whether it can expire."""
+        return self.spec.validity_days is not None or self.spec.interest is not None
+
+    @property
     def words(self) -> str:
         """Its rule on one line."""
+        if (interest := self.spec.interest) is not None:
+            return (
+                f"{interest.dimension} of greatest weight, half of it after {interest.half_life_days} days, "
+                f"from {interest.floor:g} on"
+            )
+        if self.spec.question is not None:
+            return f"latest answer to the question {self.spec.question}"
+        if self.spec.by_hand:
+            return f"set by staff in manual_tags as {self.code}"
         if self.rule is not None:
             return in_words(self.rule)
         if self.cases:
@@ -184,6 +265,8 @@ class Tag:
     def rule_hash(self) -> str:
         """Changes when what sets the tag, or how long it holds, changes."""
         content = f"{self.words}\n{self.spec.needs}\n{self.spec.validity_days}\n{self.spec.confirmed_by}"
+        if self.spec.empty_result != "clear":
+            content += f"\n{self.spec.empty_result}"
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
@@ -194,6 +277,9 @@ class Tag:
     @property
     def source(self) -> str:
         """What it is made from, in words."""
+        if self.is_observed:
+            tables = {"question": "surveys", "by_hand": "manual_tags", "interest": "activities, surveys"}
+            return next(tables[name] for name in OBSERVED if getattr(self.spec, name) is not None)
         asked = [question for rule in self.rules for question in counted_in(rule)]
         parts = {
             "user_wide": self.columns,
@@ -262,6 +348,8 @@ def read_tags(project: Project) -> tuple[dict[str, Tag], list[Problem]]:
             problems += found
             if tag is not None:
                 tags[spec.tag] = tag
+    if not problems:
+        problems += _check_parents(project, tags)
     return tags, problems
 
 
@@ -302,7 +390,7 @@ def _read_tag(
     column("confirmed_by", {ValueType.DATE}, "a date column", spec.confirmed_by)
     column("evidence", {ValueType.NUMBER}, "a number column", spec.evidence)
     column("weight", {ValueType.NUMBER}, "a number column", spec.weight)
-    if spec.validity_days is not None and spec.confirmed_by is None:
+    if spec.validity_days is not None and spec.confirmed_by is None and not _observed(spec):
         problems.append(
             document.problem(
                 (*at, "validity_days"),
@@ -336,6 +424,13 @@ def _read_tag(
                         )
                     )
                 cases.append((case.value, condition))
+    elif _observed(spec):
+        kind, value_type = ValueType.TEXT, "text"
+        if spec.values is not None:
+            problems += _check_values(loaded, spec, None, at)
+            value_type, values = "enum", tuple(value.value for value in spec.values)
+        elif spec.by_hand:
+            kind, value_type = ValueType.BOOLEAN, "boolean"
     elif (source := columns.get(spec.column or "")) is not None:
         kind = source.type
         value_type = {ValueType.TEXT: "text"}.get(kind, kind.value)
@@ -349,10 +444,10 @@ def _read_tag(
 
 
 def _check_values(
-    loaded: Loaded[TagFamilySpec], spec: TagSpec, source: Column, at: Location
+    loaded: Loaded[TagFamilySpec], spec: TagSpec, source: Column | None, at: Location
 ) -> list[Problem]:
     document = loaded.document
-    if source.type is not ValueType.TEXT:
+    if source is not None and source.type is not ValueType.TEXT:
         return [
             document.problem(
                 (*at, "values"), f"values goes with a text column; {source.name} is {source.type.value}."
@@ -364,18 +459,50 @@ def _check_values(
         here = (*at, "values", position, "value")
         if value in given[:position]:
             problems.append(document.problem(here, f"value {shown(value)} is listed twice."))
-        elif source.values is not None and value not in source.values:
+        elif source is not None and source.values is not None and value not in source.values:
             problems.append(
                 document.problem(
                     here, f"column {source.name} is never {shown(value)}; {nearest(value, source.values)}"
                 )
             )
+    if source is None:
+        return problems
     for missing in (value for value in source.values or () if value not in given):
         problems.append(
             document.problem(
                 (*at, "values"), f"column {source.name} can be {shown(missing)}, which has no label here."
             )
         )
+    return problems
+
+
+def _observed(spec: TagSpec) -> bool:
+    return any(getattr(spec, name) is not None for name in OBSERVED)
+
+
+def _check_parents(project: Project, tags: Mapping[str, Tag]) -> list[Problem]:
+    """A parent is a tag of the same category, and nothing stands above itself."""
+    problems: list[Problem] = []
+    for loaded in project.below(FOLDER, TagFamilySpec):
+        for position, spec in enumerate(loaded.spec.tags):
+            if spec.parent is None or spec.tag not in tags:
+                continue
+            at: Location = ("tags", position, "parent")
+            above = tags.get(spec.parent)
+            if above is None:
+                text = f"parent: there is no tag {shown(spec.parent)}; {nearest(spec.parent, tags)}"
+                problems.append(loaded.document.problem(at, text))
+            elif above.family.category != loaded.spec.category:
+                text = f"parent: {above.code} is in category {above.family.category}, not in {loaded.spec.category}."
+                problems.append(loaded.document.problem(at, text))
+            else:
+                chain = [spec.tag]
+                while (up := tags.get(chain[-1])) is not None and up.spec.parent is not None:
+                    if up.spec.parent in chain:
+                        text = f"parent: {' below '.join([*chain, up.spec.parent])} is a circle."
+                        problems.append(loaded.document.problem(at, text))
+                        break
+                    chain.append(up.spec.parent)
     return problems
 
 

@@ -24,6 +24,7 @@ BY_DATE = {
     "audience_history",
     "audience_metrics",
     "audience_suppressions",
+    "user_tag_history",
     "history_days",
     "user_wide_daily",
 }

@@ -34,6 +34,11 @@ from orchestration.specs.preview_tags import TagsPreview
 from orchestration.specs.tags import Tag
 
 AS_OF = dt.date(2026, 6, 30)
+# In the order of building.
+TAG_MODELS = (
+    *("int_tags__judged", "int_tags__days", "int_tags__evaluated"),
+    *("user_tag_history", "user_tags", "tag_coverage"),
+)
 USERS = 400
 
 
@@ -61,6 +66,10 @@ def rendered(sql: str, as_of: dt.date = AS_OF) -> str:
         .render(
             ref=lambda name: name,
             as_of=lambda: f"date '{as_of}'",
+            days_between=lambda earlier, later: f"date_diff('day', {earlier}, {later})",
+            config=lambda **_: "",
+            is_incremental=lambda: False,
+            var=lambda name: {"history_days": 3}[name],
             add_days=lambda date, days: f"({date} + {days})",
             day_start=lambda date: f"timezone('UTC', timezone('Asia/Shanghai', cast({date} as timestamp)))",
             dbt=Dbt,
@@ -117,6 +126,7 @@ def add_deeds(users: list[dict[str, Any]], seed: int = 11) -> None:
     names = ["view", "cart", "order_paid", "read", "item_paid", "favourite"]
     for user in users:
         user["_cell"] = chance.choice([None, *CELLS])
+        user["_observed"] = {}
         user["_attempts"] = [
             {
                 "funnel": chance.choice(["shop_view_cart_buy", "lead_to_deal"]),
@@ -140,6 +150,35 @@ def add_deeds(users: list[dict[str, Any]], seed: int = 11) -> None:
                     "category_l1": PRODUCTS.get(product or ""),
                 }
             )
+
+
+def add_observed(users: list[dict[str, Any]], tags: Collection[Tag], seed: int = 13) -> None:
+    """Gives users interests, answers and tags of staff: of some nothing is known, some are known and not set."""
+    chance = random.Random(seed)
+    for user in users:
+        for tag in tags:
+            if tag.is_observed and chance.random() < 0.6:
+                values = [*(tag.values or ("a", "it's")), *(["unknown"] if tag.values else [])]
+                value = chance.choice(["true", "false"] if tag.type is ValueType.BOOLEAN else values)
+                user["_observed"][tag.code] = (value, chance.random() < 0.7)
+
+
+def insert_observed(connection: duckdb.DuckDBPyConnection, users: list[dict[str, Any]]) -> None:
+    connection.execute("""
+        create table int_tags__observed (user_id varchar, tag varchar, value varchar, place integer,
+            is_set boolean, weight double, first_on date, last_on date, expires_on date,
+            evidence_count bigint, last_activity varchar)
+    """)
+    for user in users:
+        for code, (value, is_set) in user.get("_observed", {}).items():
+            row = [user[KEY], code, value, 1, is_set, 2.5, dt.date(2026, 6, 1), dt.date(2026, 6, 2)]
+            row += [dt.date(2026, 7, 9), 4, "read"]
+            connection.execute(f"insert into int_tags__observed values ({', '.join('?' * len(row))})", row)
+            if is_set:  # what comes second is no value of the tag
+                row[2:4] = ["second", 2]
+                connection.execute(
+                    f"insert into int_tags__observed values ({', '.join('?' * len(row))})", row
+                )
 
 
 def insert_deeds(
@@ -186,6 +225,7 @@ def known(user: dict[str, Any], tags: dict[str, Any] | None = None, audiences: C
 def users(project: Project) -> list[dict[str, Any]]:
     users = random_users(project)
     add_deeds(users)
+    add_observed(users, load_tags(project).values())
     return users
 
 
@@ -198,8 +238,8 @@ def built(project: Project, files: dict[str, str], users: list[dict[str, Any]]) 
     connection.execute(f"create table user_wide ({columns})")
     insert(connection, users)
     insert_deeds(connection, project, users)
-    models = ("int_conditions__evaluated", "int_tags__evaluated", "user_tags", "tag_coverage")
-    for name in (*models, "int_audiences__candidates"):
+    insert_observed(connection, users)
+    for name in ("int_conditions__evaluated", *TAG_MODELS, "int_audiences__candidates"):
         (path,) = [path for path in files if path.endswith(f"/{name}.sql")]
         connection.execute(f"create table {name} as {rendered(files[path])}")
     return connection
@@ -207,6 +247,12 @@ def built(project: Project, files: dict[str, str], users: list[dict[str, Any]]) 
 
 def expected_value(tag: Tag, user: dict[str, Any]) -> Any:
     """The value of a tag for a user by its declaration: None not set, KeyError not evaluable."""
+    if tag.is_observed:
+        if tag.code not in user["_observed"] and tag.spec.by_hand:
+            return None
+        value, is_set = user["_observed"][tag.code]
+        is_value = value in tag.values if tag.values else value != "false" or tag.type is ValueType.TEXT
+        return value if is_set and is_value else None
     needed = [*tag.spec.needs, *([tag.spec.column] if tag.spec.column else [])]
     if any(user[name] is None for name in needed):
         raise KeyError(tag.code)
@@ -245,10 +291,13 @@ def test_every_tag_is_as_declared_for_every_user(
     project: Project, built: duckdb.DuckDBPyConnection, users: list[dict[str, Any]]
 ) -> None:
     rows = built.execute("select user_id, tag, value from user_tags").fetchall()
-    found = {(user_id, tag): value for user_id, tag, value in rows}
+    numbers = {code for code, tag in load_tags(project).items() if tag.type is ValueType.NUMBER}
+    found = {(user_id, tag): float(value) if tag in numbers else value for user_id, tag, value in rows}
     assert len(found) == len(rows)
 
-    def text(value: Any) -> str:
+    def text(value: Any) -> str | float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
         return "true" if value is True else str(value)
 
     expected = {
@@ -257,15 +306,16 @@ def test_every_tag_is_as_declared_for_every_user(
         for code, value in expected_tags(project, user).items()
     }
     assert found == expected
-    assert len({tag for _, tag in found}) == len(load_tags(project)) >= 25
-    assert len({tag.family.category for tag in load_tags(project).values()}) >= 6
+    assert len({tag for _, tag in found}) == len(load_tags(project)) >= 60
+    assert len({tag.family.category for tag in load_tags(project).values()}) == 9
 
 
 def test_set_not_set_and_not_evaluable_add_up(
     project: Project, built: duckdb.DuckDBPyConnection, users: list[dict[str, Any]]
 ) -> None:
     found = {
-        row[0]: row[1:] for row in built.execute("select * exclude (as_of_date) from tag_coverage").fetchall()
+        row[0]: row[1:]
+        for row in built.execute("select * exclude (as_of_date, kept_from_date) from tag_coverage").fetchall()
     }
     for tag in load_tags(project).values():
         counts = {"set": 0, "not set": 0, "not evaluable": 0}
@@ -392,12 +442,11 @@ def build_small(project: Project, as_of: dt.date = AS_OF) -> duckdb.DuckDBPyConn
     columns = ", ".join(f"{column.name} {column.sql_type}" for column in project.columns.values())
     connection.execute(f"create table user_wide ({columns})")
     insert(connection, small_users(project))
-    for path, text in compile_specs(project).items():
-        name = Path(path).stem
-        if name in ("int_tags__evaluated", "user_tags", "tag_coverage"):
-            connection.execute(f"create table {name} as {rendered(text, as_of)}")
-    (text,) = [text for path, text in compile_specs(project).items() if path.endswith("candidates.sql")]
-    connection.execute(f"create table candidates as {rendered(text, as_of)}")
+    insert_observed(connection, [])
+    models = {Path(path).stem: text for path, text in compile_specs(project).items()}
+    for name in TAG_MODELS:
+        connection.execute(f"create table {name} as {rendered(models[name], as_of)}")
+    connection.execute(f"create table candidates as {rendered(models['int_audiences__candidates'], as_of)}")
     return connection
 
 
@@ -615,7 +664,7 @@ def published_specs(
         create or replace view user_activities as
         select int_activity.*, {attributes} from int_activity left join stg_raw__products as products using (product_id)
     """)
-    tables = ["user_wide", "user_tags", "user_activities", "funnel_users"]
+    tables = ["user_wide", "user_tags", "tag_coverage", "user_activities", "funnel_users"]
     tables += sorted({segment.table for segment in project.segments.values()})
     csv_file = home.path / "definitions.csv"
     csv_file.write_text(files["seeds/catalog/catalog_tag_definitions.csv"])

@@ -429,8 +429,13 @@ def test_two_files_cannot_declare_one_audience(dbt_dir: Path) -> None:
 
 
 TAG_MISTAKES = {
-    "two rules": ("    when: {column: net_amount, gte: 100}\n  - tag: level", "    when: {column: net_amount, gte: 100}\n    column: city\n  - tag: level", 6, "tag big needs exactly one of when (a condition), cases (values in order), column (a column's value); given: when and column."),
+    "two rules": ("    when: {column: net_amount, gte: 100}\n  - tag: level", "    when: {column: net_amount, gte: 100}\n    column: city\n  - tag: level", 6, "tag big needs exactly one of when (a condition), cases (values in order), column (a column's value), interest (what activities are about), question (answer to a survey), by_hand (set by staff); given: when and column."),
     "no rule": ("    when: {column: net_amount, gte: 100}\n  - tag: level", "  - tag: level", 6, "given: none."),
+    "interest without floor": ("    when: {column: net_amount, gte: 100}\n  - tag: level", "    interest: {dimension: style, half_life_days: 30}\n  - tag: level", 9, "floor is missing"),
+    "unknown dimension": ("    when: {column: net_amount, gte: 100}\n  - tag: level", "    interest: {dimension: stile, half_life_days: 30, floor: 1}\n  - tag: level", 9, "did you mean 'style'?"),
+    "interest with days of its own": ("    when: {column: net_amount, gte: 100}\n  - tag: level", "    interest: {dimension: style, half_life_days: 30, floor: 1}\n    confirmed_by: last_order_date\n  - tag: level", 6, "tag big: confirmed_by does not go with interest"),
+    "unknown parent": ("    when: {column: net_amount, gte: 100}\n  - tag: level", "    when: {column: net_amount, gte: 100}\n    parent: levle\n  - tag: level", 10, "parent: there is no tag 'levle'; did you mean 'level'?"),
+    "its own parent": ("    when: {column: net_amount, gte: 100}\n  - tag: level", "    when: {column: net_amount, gte: 100}\n    parent: big\n  - tag: level", 10, "parent: big below big is a circle."),
     "same tag twice": ("tag: idea", "tag: big", 18, "tag 'big' is already declared in dbt_project/specs/tags/money.yml:6."),
     "same value twice": ("value: low", "value: high", 15, "value 'high' is listed twice."),
     "unreachable value": ("gt: 0", "gte: 100", 15, "value low can never be reached"),

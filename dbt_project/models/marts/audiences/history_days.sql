@@ -14,6 +14,7 @@
 -- depends_on: {{ ref('audience_metrics') }}
 -- depends_on: {{ ref('audience_suppressions') }}
 -- depends_on: {{ ref('rfm_daily') }}
+-- depends_on: {{ ref('user_tag_history') }}
 -- depends_on: {{ ref('user_wide_daily') }}
 with
 

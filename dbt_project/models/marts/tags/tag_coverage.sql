@@ -9,7 +9,8 @@ with
             count(*) as users_count,
             count(case when tag__browsing_frequency is not null then 1 end) as set_count,
             count(case when known__browsing_frequency and not coalesce(tag__browsing_frequency is not null, false) then 1 end) as not_set_count,
-            count(case when not known__browsing_frequency then 1 end) as not_evaluable_count
+            count(case when not known__browsing_frequency then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -17,7 +18,8 @@ with
             count(*) as users_count,
             count(case when tag__active_visitor then 1 end) as set_count,
             count(case when known__active_visitor and not coalesce(tag__active_visitor, false) then 1 end) as not_set_count,
-            count(case when not known__active_visitor then 1 end) as not_evaluable_count
+            count(case when not known__active_visitor then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -25,7 +27,8 @@ with
             count(*) as users_count,
             count(case when tag__searcher then 1 end) as set_count,
             count(case when known__searcher and not coalesce(tag__searcher, false) then 1 end) as not_set_count,
-            count(case when not known__searcher then 1 end) as not_evaluable_count
+            count(case when not known__searcher then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -33,7 +36,8 @@ with
             count(*) as users_count,
             count(case when tag__open_cart then 1 end) as set_count,
             count(case when known__open_cart and not coalesce(tag__open_cart, false) then 1 end) as not_set_count,
-            count(case when not known__open_cart then 1 end) as not_evaluable_count
+            count(case when not known__open_cart then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -41,7 +45,8 @@ with
             count(*) as users_count,
             count(case when tag__browses_without_buying then 1 end) as set_count,
             count(case when known__browses_without_buying and not coalesce(tag__browses_without_buying, false) then 1 end) as not_set_count,
-            count(case when not known__browses_without_buying then 1 end) as not_evaluable_count
+            count(case when not known__browses_without_buying then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -49,7 +54,8 @@ with
             count(*) as users_count,
             count(case when tag__night_owl then 1 end) as set_count,
             count(case when known__night_owl and not coalesce(tag__night_owl, false) then 1 end) as not_set_count,
-            count(case when not known__night_owl then 1 end) as not_evaluable_count
+            count(case when not known__night_owl then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -57,7 +63,8 @@ with
             count(*) as users_count,
             count(case when tag__weekend_visitor then 1 end) as set_count,
             count(case when known__weekend_visitor and not coalesce(tag__weekend_visitor, false) then 1 end) as not_set_count,
-            count(case when not known__weekend_visitor then 1 end) as not_evaluable_count
+            count(case when not known__weekend_visitor then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -65,7 +72,8 @@ with
             count(*) as users_count,
             count(case when tag__favourite_touchpoint is not null then 1 end) as set_count,
             count(case when known__favourite_touchpoint and not coalesce(tag__favourite_touchpoint is not null, false) then 1 end) as not_set_count,
-            count(case when not known__favourite_touchpoint then 1 end) as not_evaluable_count
+            count(case when not known__favourite_touchpoint then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -73,7 +81,8 @@ with
             count(*) as users_count,
             count(case when tag__inviter then 1 end) as set_count,
             count(case when known__inviter and not coalesce(tag__inviter, false) then 1 end) as not_set_count,
-            count(case when not known__inviter then 1 end) as not_evaluable_count
+            count(case when not known__inviter then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -81,7 +90,8 @@ with
             count(*) as users_count,
             count(case when tag__koc then 1 end) as set_count,
             count(case when known__koc and not coalesce(tag__koc, false) then 1 end) as not_set_count,
-            count(case when not known__koc then 1 end) as not_evaluable_count
+            count(case when not known__koc then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -89,7 +99,8 @@ with
             count(*) as users_count,
             count(case when tag__came_by_invitation then 1 end) as set_count,
             count(case when known__came_by_invitation and not coalesce(tag__came_by_invitation, false) then 1 end) as not_set_count,
-            count(case when not known__came_by_invitation then 1 end) as not_evaluable_count
+            count(case when not known__came_by_invitation then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -97,7 +108,8 @@ with
             count(*) as users_count,
             count(case when tag__group_member then 1 end) as set_count,
             count(case when known__group_member and not coalesce(tag__group_member, false) then 1 end) as not_set_count,
-            count(case when not known__group_member then 1 end) as not_evaluable_count
+            count(case when not known__group_member then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -105,7 +117,8 @@ with
             count(*) as users_count,
             count(case when tag__sharer then 1 end) as set_count,
             count(case when known__sharer and not coalesce(tag__sharer, false) then 1 end) as not_set_count,
-            count(case when not known__sharer then 1 end) as not_evaluable_count
+            count(case when not known__sharer then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -113,7 +126,8 @@ with
             count(*) as users_count,
             count(case when tag__replies then 1 end) as set_count,
             count(case when known__replies and not coalesce(tag__replies, false) then 1 end) as not_set_count,
-            count(case when not known__replies then 1 end) as not_evaluable_count
+            count(case when not known__replies then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -121,7 +135,8 @@ with
             count(*) as users_count,
             count(case when tag__reader then 1 end) as set_count,
             count(case when known__reader and not coalesce(tag__reader, false) then 1 end) as not_set_count,
-            count(case when not known__reader then 1 end) as not_evaluable_count
+            count(case when not known__reader then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -129,7 +144,8 @@ with
             count(*) as users_count,
             count(case when tag__live_viewer then 1 end) as set_count,
             count(case when known__live_viewer and not coalesce(tag__live_viewer, false) then 1 end) as not_set_count,
-            count(case when not known__live_viewer then 1 end) as not_evaluable_count
+            count(case when not known__live_viewer then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -137,7 +153,8 @@ with
             count(*) as users_count,
             count(case when tag__survey_answerer then 1 end) as set_count,
             count(case when known__survey_answerer and not coalesce(tag__survey_answerer, false) then 1 end) as not_set_count,
-            count(case when not known__survey_answerer then 1 end) as not_evaluable_count
+            count(case when not known__survey_answerer then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -145,7 +162,8 @@ with
             count(*) as users_count,
             count(case when tag__message_response is not null then 1 end) as set_count,
             count(case when known__message_response and not coalesce(tag__message_response is not null, false) then 1 end) as not_set_count,
-            count(case when not known__message_response then 1 end) as not_evaluable_count
+            count(case when not known__message_response then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -153,7 +171,8 @@ with
             count(*) as users_count,
             count(case when tag__unsubscribed then 1 end) as set_count,
             count(case when known__unsubscribed and not coalesce(tag__unsubscribed, false) then 1 end) as not_set_count,
-            count(case when not known__unsubscribed then 1 end) as not_evaluable_count
+            count(case when not known__unsubscribed then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -161,7 +180,62 @@ with
             count(*) as users_count,
             count(case when tag__buys_after_reading then 1 end) as set_count,
             count(case when known__buys_after_reading and not coalesce(tag__buys_after_reading, false) then 1 end) as not_set_count,
-            count(case when not known__buys_after_reading then 1 end) as not_evaluable_count
+            count(case when not known__buys_after_reading then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
+        from evaluated
+        union all
+        select
+            'churn_risk' as tag,
+            count(*) as users_count,
+            count(case when tag__churn_risk is not null then 1 end) as set_count,
+            count(case when known__churn_risk and not coalesce(tag__churn_risk is not null, false) then 1 end) as not_set_count,
+            count(case when not known__churn_risk then 1 end) as not_evaluable_count,
+            max(kept__churn_risk) as kept_from_date
+        from evaluated
+        union all
+        select
+            'engagement_score' as tag,
+            count(*) as users_count,
+            count(case when tag__engagement_score is not null then 1 end) as set_count,
+            count(case when known__engagement_score and not coalesce(tag__engagement_score is not null, false) then 1 end) as not_set_count,
+            count(case when not known__engagement_score then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
+        from evaluated
+        union all
+        select
+            'behaviour_cluster' as tag,
+            count(*) as users_count,
+            count(case when tag__behaviour_cluster is not null then 1 end) as set_count,
+            count(case when known__behaviour_cluster and not coalesce(tag__behaviour_cluster is not null, false) then 1 end) as not_set_count,
+            count(case when not known__behaviour_cluster then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
+        from evaluated
+        union all
+        select
+            'best_contact_channel' as tag,
+            count(*) as users_count,
+            count(case when tag__best_contact_channel is not null then 1 end) as set_count,
+            count(case when known__best_contact_channel and not coalesce(tag__best_contact_channel is not null, false) then 1 end) as not_set_count,
+            count(case when not known__best_contact_channel then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
+        from evaluated
+        union all
+        select
+            'best_contact_hour' as tag,
+            count(*) as users_count,
+            count(case when tag__best_contact_hour is not null then 1 end) as set_count,
+            count(case when known__best_contact_hour and not coalesce(tag__best_contact_hour is not null, false) then 1 end) as not_set_count,
+            count(case when not known__best_contact_hour then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
+        from evaluated
+        union all
+        select
+            'replenishment_expected' as tag,
+            count(*) as users_count,
+            count(case when tag__replenishment_expected then 1 end) as set_count,
+            count(case when known__replenishment_expected and not coalesce(tag__replenishment_expected, false) then 1 end) as not_set_count,
+            count(case when not known__replenishment_expected then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -169,7 +243,8 @@ with
             count(*) as users_count,
             count(case when tag__gender is not null then 1 end) as set_count,
             count(case when known__gender and not coalesce(tag__gender is not null, false) then 1 end) as not_set_count,
-            count(case when not known__gender then 1 end) as not_evaluable_count
+            count(case when not known__gender then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -177,7 +252,8 @@ with
             count(*) as users_count,
             count(case when tag__generation is not null then 1 end) as set_count,
             count(case when known__generation and not coalesce(tag__generation is not null, false) then 1 end) as not_set_count,
-            count(case when not known__generation then 1 end) as not_evaluable_count
+            count(case when not known__generation then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -185,7 +261,8 @@ with
             count(*) as users_count,
             count(case when tag__province is not null then 1 end) as set_count,
             count(case when known__province and not coalesce(tag__province is not null, false) then 1 end) as not_set_count,
-            count(case when not known__province then 1 end) as not_evaluable_count
+            count(case when not known__province then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -193,7 +270,8 @@ with
             count(*) as users_count,
             count(case when tag__industry is not null then 1 end) as set_count,
             count(case when known__industry and not coalesce(tag__industry is not null, false) then 1 end) as not_set_count,
-            count(case when not known__industry then 1 end) as not_evaluable_count
+            count(case when not known__industry then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -201,7 +279,8 @@ with
             count(*) as users_count,
             count(case when tag__member_level is not null then 1 end) as set_count,
             count(case when known__member_level and not coalesce(tag__member_level is not null, false) then 1 end) as not_set_count,
-            count(case when not known__member_level then 1 end) as not_evaluable_count
+            count(case when not known__member_level then 1 end) as not_evaluable_count,
+            max(kept__member_level) as kept_from_date
         from evaluated
         union all
         select
@@ -209,7 +288,8 @@ with
             count(*) as users_count,
             count(case when tag__birthday_soon then 1 end) as set_count,
             count(case when known__birthday_soon and not coalesce(tag__birthday_soon, false) then 1 end) as not_set_count,
-            count(case when not known__birthday_soon then 1 end) as not_evaluable_count
+            count(case when not known__birthday_soon then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -217,7 +297,8 @@ with
             count(*) as users_count,
             count(case when tag__family_household then 1 end) as set_count,
             count(case when known__family_household and not coalesce(tag__family_household, false) then 1 end) as not_set_count,
-            count(case when not known__family_household then 1 end) as not_evaluable_count
+            count(case when not known__family_household then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -225,7 +306,8 @@ with
             count(*) as users_count,
             count(case when tag__spending_power is not null then 1 end) as set_count,
             count(case when known__spending_power and not coalesce(tag__spending_power is not null, false) then 1 end) as not_set_count,
-            count(case when not known__spending_power then 1 end) as not_evaluable_count
+            count(case when not known__spending_power then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -233,7 +315,8 @@ with
             count(*) as users_count,
             count(case when tag__price_band is not null then 1 end) as set_count,
             count(case when known__price_band and not coalesce(tag__price_band is not null, false) then 1 end) as not_set_count,
-            count(case when not known__price_band then 1 end) as not_evaluable_count
+            count(case when not known__price_band then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -241,7 +324,8 @@ with
             count(*) as users_count,
             count(case when tag__repeat_buyer then 1 end) as set_count,
             count(case when known__repeat_buyer and not coalesce(tag__repeat_buyer, false) then 1 end) as not_set_count,
-            count(case when not known__repeat_buyer then 1 end) as not_evaluable_count
+            count(case when not known__repeat_buyer then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -249,7 +333,8 @@ with
             count(*) as users_count,
             count(case when tag__discount_seeker then 1 end) as set_count,
             count(case when known__discount_seeker and not coalesce(tag__discount_seeker, false) then 1 end) as not_set_count,
-            count(case when not known__discount_seeker then 1 end) as not_evaluable_count
+            count(case when not known__discount_seeker then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -257,7 +342,8 @@ with
             count(*) as users_count,
             count(case when tag__full_price_buyer then 1 end) as set_count,
             count(case when known__full_price_buyer and not coalesce(tag__full_price_buyer, false) then 1 end) as not_set_count,
-            count(case when not known__full_price_buyer then 1 end) as not_evaluable_count
+            count(case when not known__full_price_buyer then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -265,7 +351,8 @@ with
             count(*) as users_count,
             count(case when tag__had_refund then 1 end) as set_count,
             count(case when known__had_refund and not coalesce(tag__had_refund, false) then 1 end) as not_set_count,
-            count(case when not known__had_refund then 1 end) as not_evaluable_count
+            count(case when not known__had_refund then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -273,7 +360,8 @@ with
             count(*) as users_count,
             count(case when tag__buying_rhythm is not null then 1 end) as set_count,
             count(case when known__buying_rhythm and not coalesce(tag__buying_rhythm is not null, false) then 1 end) as not_set_count,
-            count(case when not known__buying_rhythm then 1 end) as not_evaluable_count
+            count(case when not known__buying_rhythm then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -281,7 +369,8 @@ with
             count(*) as users_count,
             count(case when tag__coupon_user then 1 end) as set_count,
             count(case when known__coupon_user and not coalesce(tag__coupon_user, false) then 1 end) as not_set_count,
-            count(case when not known__coupon_user then 1 end) as not_evaluable_count
+            count(case when not known__coupon_user then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -289,7 +378,71 @@ with
             count(*) as users_count,
             count(case when tag__next_order_expected is not null then 1 end) as set_count,
             count(case when known__next_order_expected and not coalesce(tag__next_order_expected is not null, false) then 1 end) as not_set_count,
-            count(case when not known__next_order_expected then 1 end) as not_evaluable_count
+            count(case when not known__next_order_expected then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
+        from evaluated
+        union all
+        select
+            'vip_care' as tag,
+            count(*) as users_count,
+            count(case when tag__vip_care then 1 end) as set_count,
+            count(case when known__vip_care and not coalesce(tag__vip_care, false) then 1 end) as not_set_count,
+            count(case when not known__vip_care then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
+        from evaluated
+        union all
+        select
+            'sensitive_skin' as tag,
+            count(*) as users_count,
+            count(case when tag__sensitive_skin then 1 end) as set_count,
+            count(case when known__sensitive_skin and not coalesce(tag__sensitive_skin, false) then 1 end) as not_set_count,
+            count(case when not known__sensitive_skin then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
+        from evaluated
+        union all
+        select
+            'complained' as tag,
+            count(*) as users_count,
+            count(case when tag__complained then 1 end) as set_count,
+            count(case when known__complained and not coalesce(tag__complained, false) then 1 end) as not_set_count,
+            count(case when not known__complained then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
+        from evaluated
+        union all
+        select
+            'koc_candidate' as tag,
+            count(*) as users_count,
+            count(case when tag__koc_candidate then 1 end) as set_count,
+            count(case when known__koc_candidate and not coalesce(tag__koc_candidate, false) then 1 end) as not_set_count,
+            count(case when not known__koc_candidate then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
+        from evaluated
+        union all
+        select
+            'skin_type' as tag,
+            count(*) as users_count,
+            count(case when tag__skin_type is not null then 1 end) as set_count,
+            count(case when known__skin_type and not coalesce(tag__skin_type is not null, false) then 1 end) as not_set_count,
+            count(case when not known__skin_type then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
+        from evaluated
+        union all
+        select
+            'skin_concern' as tag,
+            count(*) as users_count,
+            count(case when tag__skin_concern is not null then 1 end) as set_count,
+            count(case when known__skin_concern and not coalesce(tag__skin_concern is not null, false) then 1 end) as not_set_count,
+            count(case when not known__skin_concern then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
+        from evaluated
+        union all
+        select
+            'stated_style' as tag,
+            count(*) as users_count,
+            count(case when tag__stated_style is not null then 1 end) as set_count,
+            count(case when known__stated_style and not coalesce(tag__stated_style is not null, false) then 1 end) as not_set_count,
+            count(case when not known__stated_style then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -297,7 +450,8 @@ with
             count(*) as users_count,
             count(case when tag__customer_stage is not null then 1 end) as set_count,
             count(case when known__customer_stage and not coalesce(tag__customer_stage is not null, false) then 1 end) as not_set_count,
-            count(case when not known__customer_stage then 1 end) as not_evaluable_count
+            count(case when not known__customer_stage then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -305,7 +459,8 @@ with
             count(*) as users_count,
             count(case when tag__activity is not null then 1 end) as set_count,
             count(case when known__activity and not coalesce(tag__activity is not null, false) then 1 end) as not_set_count,
-            count(case when not known__activity then 1 end) as not_evaluable_count
+            count(case when not known__activity then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -313,7 +468,8 @@ with
             count(*) as users_count,
             count(case when tag__rfm is not null then 1 end) as set_count,
             count(case when known__rfm and not coalesce(tag__rfm is not null, false) then 1 end) as not_set_count,
-            count(case when not known__rfm then 1 end) as not_evaluable_count
+            count(case when not known__rfm then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -321,7 +477,8 @@ with
             count(*) as users_count,
             count(case when tag__fresh_contact then 1 end) as set_count,
             count(case when known__fresh_contact and not coalesce(tag__fresh_contact, false) then 1 end) as not_set_count,
-            count(case when not known__fresh_contact then 1 end) as not_evaluable_count
+            count(case when not known__fresh_contact then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -329,7 +486,8 @@ with
             count(*) as users_count,
             count(case when tag__contact_lost then 1 end) as set_count,
             count(case when known__contact_lost and not coalesce(tag__contact_lost, false) then 1 end) as not_set_count,
-            count(case when not known__contact_lost then 1 end) as not_evaluable_count
+            count(case when not known__contact_lost then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -337,7 +495,8 @@ with
             count(*) as users_count,
             count(case when tag__first_time_buyer then 1 end) as set_count,
             count(case when known__first_time_buyer and not coalesce(tag__first_time_buyer, false) then 1 end) as not_set_count,
-            count(case when not known__first_time_buyer then 1 end) as not_evaluable_count
+            count(case when not known__first_time_buyer then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -345,7 +504,8 @@ with
             count(*) as users_count,
             count(case when tag__favourite_category is not null then 1 end) as set_count,
             count(case when known__favourite_category and not coalesce(tag__favourite_category is not null, false) then 1 end) as not_set_count,
-            count(case when not known__favourite_category then 1 end) as not_evaluable_count
+            count(case when not known__favourite_category then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -353,7 +513,8 @@ with
             count(*) as users_count,
             count(case when tag__favourite_brand is not null then 1 end) as set_count,
             count(case when known__favourite_brand and not coalesce(tag__favourite_brand is not null, false) then 1 end) as not_set_count,
-            count(case when not known__favourite_brand then 1 end) as not_evaluable_count
+            count(case when not known__favourite_brand then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -361,7 +522,8 @@ with
             count(*) as users_count,
             count(case when tag__favourite_style is not null then 1 end) as set_count,
             count(case when known__favourite_style and not coalesce(tag__favourite_style is not null, false) then 1 end) as not_set_count,
-            count(case when not known__favourite_style then 1 end) as not_evaluable_count
+            count(case when not known__favourite_style then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -369,7 +531,8 @@ with
             count(*) as users_count,
             count(case when tag__broad_taste then 1 end) as set_count,
             count(case when known__broad_taste and not coalesce(tag__broad_taste, false) then 1 end) as not_set_count,
-            count(case when not known__broad_taste then 1 end) as not_evaluable_count
+            count(case when not known__broad_taste then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -377,7 +540,8 @@ with
             count(*) as users_count,
             count(case when tag__collects_favourites then 1 end) as set_count,
             count(case when known__collects_favourites and not coalesce(tag__collects_favourites, false) then 1 end) as not_set_count,
-            count(case when not known__collects_favourites then 1 end) as not_evaluable_count
+            count(case when not known__collects_favourites then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
         union all
         select
@@ -385,7 +549,62 @@ with
             count(*) as users_count,
             count(case when tag__into_skincare then 1 end) as set_count,
             count(case when known__into_skincare and not coalesce(tag__into_skincare, false) then 1 end) as not_set_count,
-            count(case when not known__into_skincare then 1 end) as not_evaluable_count
+            count(case when not known__into_skincare then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
+        from evaluated
+        union all
+        select
+            'style_interest' as tag,
+            count(*) as users_count,
+            count(case when tag__style_interest is not null then 1 end) as set_count,
+            count(case when known__style_interest and not coalesce(tag__style_interest is not null, false) then 1 end) as not_set_count,
+            count(case when not known__style_interest then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
+        from evaluated
+        union all
+        select
+            'category_interest' as tag,
+            count(*) as users_count,
+            count(case when tag__category_interest is not null then 1 end) as set_count,
+            count(case when known__category_interest and not coalesce(tag__category_interest is not null, false) then 1 end) as not_set_count,
+            count(case when not known__category_interest then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
+        from evaluated
+        union all
+        select
+            'solution_interest' as tag,
+            count(*) as users_count,
+            count(case when tag__solution_interest is not null then 1 end) as set_count,
+            count(case when known__solution_interest and not coalesce(tag__solution_interest is not null, false) then 1 end) as not_set_count,
+            count(case when not known__solution_interest then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
+        from evaluated
+        union all
+        select
+            'brand_interest' as tag,
+            count(*) as users_count,
+            count(case when tag__brand_interest is not null then 1 end) as set_count,
+            count(case when known__brand_interest and not coalesce(tag__brand_interest is not null, false) then 1 end) as not_set_count,
+            count(case when not known__brand_interest then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
+        from evaluated
+        union all
+        select
+            'topic_interest' as tag,
+            count(*) as users_count,
+            count(case when tag__topic_interest is not null then 1 end) as set_count,
+            count(case when known__topic_interest and not coalesce(tag__topic_interest is not null, false) then 1 end) as not_set_count,
+            count(case when not known__topic_interest then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
+        from evaluated
+        union all
+        select
+            'campaign_interest' as tag,
+            count(*) as users_count,
+            count(case when tag__campaign_interest is not null then 1 end) as set_count,
+            count(case when known__campaign_interest and not coalesce(tag__campaign_interest is not null, false) then 1 end) as not_set_count,
+            count(case when not known__campaign_interest then 1 end) as not_evaluable_count,
+            cast(null as date) as kept_from_date
         from evaluated
     ),
 
@@ -396,7 +615,8 @@ with
             cast(users_count as bigint) as users_count,
             cast(set_count as bigint) as set_count,
             cast(not_set_count as bigint) as not_set_count,
-            cast(not_evaluable_count as bigint) as not_evaluable_count
+            cast(not_evaluable_count as bigint) as not_evaluable_count,
+            cast(kept_from_date as date) as kept_from_date
         from counted
     )
 

@@ -21,7 +21,12 @@ with
             cast(validity_days as integer) as validity_days,
             cast(refresh as {{ dbt.type_string() }}) as refresh,
             cast(owner as {{ dbt.type_string() }}) as owner,
-            cast(status as {{ dbt.type_string() }}) as status
+            cast(status as {{ dbt.type_string() }}) as status,
+            cast(parent as {{ dbt.type_string() }}) as parent,
+            cast(empty_result as {{ dbt.type_string() }}) as empty_result,
+            cast(evidence as {{ dbt.type_string() }}) as evidence,
+            cast(ask_zh as {{ dbt.type_string() }}) as ask_zh,
+            cast(ask_en as {{ dbt.type_string() }}) as ask_en
         from definitions
     )
 
