@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from orchestration.errors import JingxiError
 from orchestration.home import Home
 
 Settled = Literal["accepted", "rejected", "in_doubt", "held"]
+ClosedState = Literal["finished", "failed", "superseded"]
 INTERRUPTED = "interrupted"
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
@@ -103,6 +104,15 @@ class Run:
     def is_closed(self) -> bool:
         """Whether it is over."""
         return self.state in CLOSED
+
+    @property
+    def closed_as(self) -> ClosedState:
+        """How it ended."""
+        match self.state:
+            case "finished" | "failed" | "superseded":
+                return self.state
+            case _:
+                raise LedgerError(f"The run {self.run_id} is not over.")
 
     @property
     def line(self) -> LineKey:
@@ -272,6 +282,12 @@ class Ledger:
         with self._transaction() as connection:
             return [Run(**row._mapping) for row in connection.execute(wanted)]
 
+    def runs_by_id(self, run_ids: Sequence[str]) -> list[Run]:
+        """Those of these runs that there are."""
+        with self._transaction() as connection:
+            rows = connection.execute(sa.select(RUNS).where(RUNS.c.run_id.in_(run_ids)))
+            return [Run(**row._mapping) for row in rows]
+
     def set_state(
         self, run_id: str, state: Literal["awaiting_approval", "running"], reason: str = ""
     ) -> None:
@@ -302,7 +318,7 @@ class Ledger:
                 is not None
             )
 
-    def close(self, run_id: str, state: Literal["finished", "failed", "superseded"], reason: str = "") -> Run:
+    def close(self, run_id: str, state: ClosedState, reason: str = "") -> Run:
         """End a run, or count an ended one again. Raises LedgerError when a record is not accounted for."""
         with self._transaction() as connection:
             counted = _numbers(
@@ -371,19 +387,52 @@ class Ledger:
             ).scalar()
         return int(found or 0)
 
-    def begin(self, run_id: str, positions: Sequence[int], batch: int) -> None:
-        """Write that records are being sent, before the call."""
-        self._move(
-            run_id, positions, ("planned", "in_doubt"), {"state": "sending", "code": "", "batch": batch}
-        )
+    def begin(self, run_id: str, positions: Sequence[int], batch: int, *, again: bool = False) -> None:
+        """Write that records are being sent, before the call; `again`: some of them were being sent already."""
+        before = ("planned", "in_doubt", *(("sending",) if again else ()))
+        self._move(run_id, positions, before, {"state": "sending", "code": "", "batch": batch})
 
     def put_back(self, run_id: str, positions: Sequence[int]) -> None:
         """Write that records whose call was surely not taken are planned again."""
         self._move(run_id, positions, ("sending", "in_doubt"), {"state": "planned", "code": ""})
 
     def hold(self, run_id: str, positions: Sequence[int], code: str) -> None:
-        """Write that planned records are not tried in this run."""
-        self._move(run_id, positions, ("planned",), {"state": "held", "code": code})
+        """Write that records are not tried in this run; of a whole run also such as an earlier attempt left in doubt."""
+        self._move(run_id, positions, ("planned", "in_doubt"), {"state": "held", "code": code})
+
+    def decide(self, run_id: str, *, sent: bool | Collection[str]) -> Run:
+        """A person says what became of what a closed run left in doubt: all arrived, none did, or those with these
+        key hashes did.
+
+        What the person says had arrived counts as acknowledged; the rest is held, and planned anew by the next push.
+        """
+        run = self.run(run_id)
+        closed_as = run.closed_as
+        doubtful = sa.and_(RECORDS.c.run_id == run_id, RECORDS.c.state == "in_doubt")
+        with self._transaction() as connection:
+            if isinstance(sent, bool):
+                arrived = [doubtful] if sent else []
+            else:
+                arrived = [
+                    sa.and_(doubtful, RECORDS.c.key_hash.in_(chunk)) for chunk in _batched(sent, _CHUNK)
+                ]
+            for which in arrived:
+                self._acknowledge(connection, run, which)
+                connection.execute(
+                    sa.update(RECORDS)
+                    .where(which)
+                    .values(state="accepted", code="decided_sent", changed_at=self._now())
+                )
+            connection.execute(
+                sa.update(RECORDS)
+                .where(doubtful)
+                .values(state="held", code="decided_not_sent", changed_at=self._now())
+            )
+        return self.close(run_id, closed_as, run.reason)
+
+    def set_aside(self, run_id: str, positions: Sequence[int], batch: int, code: str) -> None:
+        """Records in doubt whose batch went again without them: only a person can say what became of them."""
+        self._move(run_id, positions, ("in_doubt",), {"batch": -batch, "code": code})
 
     def hold_rest(self, run_id: str, code: str) -> None:
         """Hold all that is still planned."""
