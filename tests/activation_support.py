@@ -5,16 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from orchestration.activation.activate import Activation, Plan
 from orchestration.activation.crash_points import CrashPoint
 from orchestration.activation.ledger import Ledger, _engine
 from orchestration.activation.lines import Line, LineField
-from orchestration.activation.payload import Keys, PlannedRow
+from orchestration.activation.payload import Keys, PayloadFile, PayloadStore, PlannedRow
 from orchestration.activation.push import Patience, Tools
 from orchestration.activation.tables import METADATA
 from orchestration.destinations.errors import (
@@ -323,6 +323,29 @@ class ListPlanner:
         )
 
 
+class RowsInMemory:
+    """Payloads without files, for schedules by the thousand."""
+
+    kept: ClassVar[dict[str, list[Sequence[PlannedRow]]]] = {}
+
+    def __init__(self, _: Home, run_id: str) -> None:
+        self.run_id = run_id
+
+    @property
+    def exists(self) -> bool:
+        return self.run_id in self.kept
+
+    def write(self, rows: Iterable[Sequence[PlannedRow]]) -> int:
+        self.kept[self.run_id] = list(rows)
+        return sum(len(chunk) for chunk in self.kept[self.run_id])
+
+    def chunks(self) -> Iterator[Sequence[PlannedRow]]:
+        return iter(self.kept[self.run_id])
+
+    def remove(self) -> None:
+        self.kept.pop(self.run_id, None)
+
+
 @dataclass
 class Engine:
     """A push that can be killed: `crash` says at which passage of which point."""
@@ -338,6 +361,7 @@ class Engine:
     slept: list[float] = field(default_factory=list)
     told: list[object] = field(default_factory=list)
     passed: list[CrashPoint] = field(default_factory=list)
+    payload: Callable[[Home, str], PayloadStore] = PayloadFile
 
     def tools(self, _: Line) -> Tools:
         def reach(point: CrashPoint) -> None:
@@ -360,7 +384,7 @@ class Engine:
 
     @property
     def activation(self) -> Activation:
-        return Activation(self.home, self.tools, self.ledger, self.planner)
+        return Activation(self.home, self.tools, self.ledger, self.planner, self.payload)
 
     @property
     def destination(self) -> FakeDestination:
@@ -375,7 +399,7 @@ def engine(
     return Engine(Home(folder), ledger, Server(kind, bad), ListPlanner(ledger, audience), **more)  # type: ignore[arg-type]
 
 
-def balances(ledger: Ledger) -> Iterator[bool]:
-    for run in ledger.runs():
+def balances(ledger: Ledger, of: Line | None = None) -> Iterator[bool]:
+    for run in ledger.runs(of.ledger_key if of else None):
         if run.is_closed:
             yield run.planned == run.accepted + run.rejected + run.in_doubt + run.held

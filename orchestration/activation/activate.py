@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from orchestration.activation.crash_points import CrashPoint
 from orchestration.activation.ledger import Ledger, NewRecord, NewRun, Run
 from orchestration.activation.lines import Line
-from orchestration.activation.payload import PayloadFile, PlannedRow
+from orchestration.activation.payload import PayloadFile, PayloadStore, PlannedRow
 from orchestration.activation.push import Pusher, Tools
 from orchestration.destinations.protocol import Destination, Mode, RunInfo
 from orchestration.errors import LockedError
@@ -129,8 +129,16 @@ class Outcome:
 class Activation:
     """Pushes lines of one home."""
 
-    def __init__(self, home: Home, tools: Callable[[Line], Tools], ledger: Ledger, planner: Planner) -> None:
+    def __init__(
+        self,
+        home: Home,
+        tools: Callable[[Line], Tools],
+        ledger: Ledger,
+        planner: Planner,
+        payload: Callable[[Home, str], PayloadStore] = PayloadFile,
+    ) -> None:
         self.home = home
+        self.payload = payload
         self.tools = tools
         self.ledger = ledger
         self.planner = planner
@@ -191,7 +199,7 @@ class Activation:
     def _record(self, reach: Callable[[CrashPoint], None], line: Line, plan: Plan) -> Run:
         """Write the payload, then the run. In between nothing knows of the payload: it is swept later."""
         run_id = new_run_id()
-        payload = PayloadFile(self.home, run_id)
+        payload = self.payload(self.home, run_id)
         self._sweep()
 
         def rows() -> Iterator[Sequence[PlannedRow]]:
@@ -227,7 +235,7 @@ class Activation:
                 file.unlink(missing_ok=True)
 
     def _send(self, tools: Tools, line: Line, destination: Destination, run: Run) -> Run:
-        payload = PayloadFile(self.home, run.run_id)
+        payload = self.payload(self.home, run.run_id)
         if not payload.exists:
             self.ledger.interrupt(run.run_id)
             self.ledger.hold_rest(run.run_id, "payload_lost")
@@ -237,7 +245,7 @@ class Activation:
         return self._closed(destination, done)
 
     def _settle(self, tools: Tools, line: Line, destination: Destination, run: Run) -> Run:
-        payload = PayloadFile(self.home, run.run_id)
+        payload = self.payload(self.home, run.run_id)
         if not payload.exists:
             return run  # only a person can say
         done = Pusher(tools, destination, run, run_info(line, run), payload).settle_doubts()
@@ -247,7 +255,7 @@ class Activation:
         """Forget the rows of a run of which nothing will be sent or asked any more."""
         can = destination.capabilities
         if not run.in_doubt or not (can.idempotent or can.reconciles):
-            PayloadFile(self.home, run.run_id).remove()
+            self.payload(self.home, run.run_id).remove()
         return run
 
     def _outcome(

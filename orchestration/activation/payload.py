@@ -49,6 +49,23 @@ class Payload(Protocol):
         ...
 
 
+class PayloadStore(Payload, Protocol):
+    """Where the rows of one run are kept until nothing of it will be sent or asked any more."""
+
+    @property
+    def exists(self) -> bool:
+        """Whether the rows are still there."""
+        ...
+
+    def write(self, rows: Iterable[Sequence[PlannedRow]]) -> int:
+        """Write all rows, whole or not at all; returns how many."""
+        ...
+
+    def remove(self) -> None:
+        """Forget the rows."""
+        ...
+
+
 class Keys:
     """Keyed hashes of a home."""
 

@@ -22,6 +22,7 @@ from tests.activation_support import (
     Faults,
     Kind,
     ListPlanner,
+    RowsInMemory,
     Server,
     balances,
     line,
@@ -41,7 +42,9 @@ def one_schedule(seed: int, folder: Path, ledger: Ledger) -> tuple[int, int, int
     server = Server(kind, frozenset(key for key in people if key.startswith("bad")), Faults(draw, 0.35))
     planner = ListPlanner(ledger, dict(people), version=f"{seed}-0")
     crash_rate = draw.choice([0.0, 0.03, 0.1])
-    one = Engine(Home(folder), ledger, server, planner, line("mirror", activation=f"line_{seed}"))
+    one = Engine(
+        Home(folder), ledger, server, planner, line("mirror", activation=f"line_{seed}"), payload=RowsInMemory
+    )
     crashes = 0
 
     def crash(_: CrashPoint) -> bool:
@@ -84,7 +87,7 @@ def one_schedule(seed: int, folder: Path, ledger: Ledger) -> tuple[int, int, int
     assert effects == due, (
         f"seed {seed} ({kind}): lost {due.keys() - effects.keys()}, too many {effects.keys() - due.keys()}"
     )
-    assert all(balances(ledger)), f"seed {seed}"
+    assert all(balances(ledger, one.line)), f"seed {seed}"
     assert ledger.acknowledged_count(one.line.ledger_key) == len(due), f"seed {seed}"
     return server.calls, crashes, len(due)
 
