@@ -44,6 +44,11 @@ class Home:
         return self.path / "landing"
 
     @property
+    def deliveries(self) -> Path:
+        """What was sent, as files of the input table touches that wait to be taken in."""
+        return self.path / "deliveries"
+
+    @property
     def raw(self) -> Path:
         """Accepted rows: raw/<table>/<arrived_on>/<content-hash>.parquet, immutable."""
         return self.path / "raw"

@@ -2,15 +2,15 @@
 
 import datetime as dt
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 
+from orchestration.activation.deliveries import take_in_deliveries
 from orchestration.home import Origin
 from orchestration.ingestion.contracts import TABLES
 from orchestration.ingestion.intake import take_in
 from orchestration.ingestion.rejects import first_rejects
-from orchestration.ingestion.sources import LANDING, bring
+from orchestration.ingestion.sources import LANDING, bring, landing_folder
 from orchestration.resources.workspace import Workspace
 
 OWNERS = ["team:data-engineering"]
@@ -103,18 +103,18 @@ def landing_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDe
     ) -> Iterator[dg.MaterializeResult[None]]:
         home, settings = workspace.home, workspace.settings
         now = dt.datetime.now(dt.UTC)
-        origin = home.origin() or Origin(LANDING)
-        folder = Path(origin.folder) if origin.dataset == LANDING and origin.folder else home.landing
         result = take_in(
             home,
             settings,
-            folder,
+            landing_folder(home),
             now=now,
             business_day=settings.business_day(now),
             quarantine=config.quarantine,
         )
+        # What was sent from here comes back like everything else.
+        taken_in = [*result.files, *take_in_deliveries(home, settings, now=now)]
         for table in TABLES:
-            files = [file for file in result.files if file.table == table.name]
+            files = [file for file in taken_in if file.table == table.name]
             taken = [file for file in files if file.status in ("taken", "new_version")]
             yield dg.MaterializeResult(
                 asset_key=raw_key(table.name),

@@ -46,6 +46,12 @@ def default_as_of(dataset: str, settings: Settings) -> dt.date:
     return load_dataset(dataset).as_of
 
 
+def landing_folder(home: Home) -> Path:
+    """Where files of this home land: the folder that it was filled from, else its own."""
+    origin = home.origin() or Origin(LANDING)
+    return Path(origin.folder) if origin.dataset == LANDING and origin.folder else home.landing
+
+
 def bring(
     origin: Origin, home: Home, settings: Settings, *, on_progress: Callable[[str], object] | None = None
 ) -> Brought:

@@ -12,6 +12,7 @@ from orchestration.specs import audience_sql, audiences, funnel_kind, tag_sql, t
 from orchestration.specs.activities import read_activities
 from orchestration.specs.audiences import Audience
 from orchestration.specs.catalog import Column, read_columns, read_identifier_types, read_segments
+from orchestration.specs.contact_rules import contact_problems
 from orchestration.specs.documents import Problem, SpecError, read_document, shown, spec_files, validate
 from orchestration.specs.kinds import Kind, Loaded, Project
 from orchestration.specs.tags import Tag
@@ -28,6 +29,7 @@ def load_project(dbt_dir: Path = DBT_PROJECT_DIR, *, columns: Mapping[str, Colum
     project, problems = read_project(dbt_dir, columns)
     for kind in KINDS if not problems else ():
         problems += kind.check(project)
+    problems += contact_problems(dbt_dir.parent / "seeds")
     if problems:
         raise SpecError(problems)
     return project

@@ -1,0 +1,155 @@
+"""What was sent comes back as rows of touches: once for each message and status, without making users."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestration.activation.deliveries import Delivery, take_in_deliveries, write_deliveries
+from orchestration.ingestion.registry import Registry
+from tests.unit.published_support import NOW, PublishedHome
+
+PHONE = "13800000001"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> PublishedHome:
+    return PublishedHome(
+        tmp_path / "home",
+        {"ua": {"phone": PHONE, "member_id": "m-a"}, "ub": {"contact_id": "w-b", "phone": "13800000002"}},
+    )
+
+
+def delivery(
+    place: PublishedHome, id_type: str = "phone", id_: str = PHONE, status: str = "sent"
+) -> Delivery:
+    return Delivery(
+        "push:1",
+        id_type,
+        place.hash(id_type, id_),
+        "sms",
+        status,
+        NOW,
+        campaign_id="spring",
+        journey_node="spring_sms",
+        content_id="t1",
+    )
+
+
+def raw(place: PublishedHome) -> list[tuple[object, ...]]:
+    files = Registry(place.home).visible_files(dt.date.max).get("touches", [])
+    if not files:
+        return []
+    with duckdb.connect() as session:
+        return session.execute(
+            "select touch_id, id_type, id, channel, status, occurred_at, campaign_id, journey_node, content_id, _arrived_on "
+            "from read_parquet(?) order by all",
+            [[str(file) for file in files]],
+        ).fetchall()
+
+
+def test_a_delivery_becomes_a_row_of_touches(place: PublishedHome) -> None:
+    written = write_deliveries(place.home, place.settings, [delivery(place)], at=NOW)
+    assert (written.rows, written.unknown) == (1, 0)
+    assert written.file is not None
+    assert written.file.stat().st_mode & 0o077 == 0
+    (result,) = take_in_deliveries(place.home, place.settings, now=NOW)
+    assert (result.status, result.accepted, result.rejected) == ("taken", 1, 0)
+    assert raw(place) == [
+        (
+            *("push:1", "phone", PHONE, "sms", "sent", NOW.replace(tzinfo=None)),
+            *("spring", "spring_sms", "t1", dt.date(2026, 7, 1)),
+        )
+    ]
+    # Raw holds the row; no second copy of the phone number stays.
+    assert not written.file.exists()
+
+
+def test_the_day_of_arrival_is_the_business_day(place: PublishedHome) -> None:
+    """23:59:59 and 00:00 in Shanghai are 15:59:59 and 16:00 UTC."""
+    for second, day in [(59, dt.date(2026, 7, 1)), (60, dt.date(2026, 7, 2))]:
+        at = dt.datetime(2026, 7, 1, 15, 59, tzinfo=dt.UTC) + dt.timedelta(seconds=second)
+        one = replace(delivery(place), touch_id=f"push:{second}", occurred_at=at)
+        write_deliveries(place.home, place.settings, [one], at=at)
+        take_in_deliveries(place.home, place.settings, now=at)
+        assert raw(place)[-1][-1] == day
+
+
+def test_the_same_deliveries_are_one_file_and_one_row(place: PublishedHome) -> None:
+    one, other = delivery(place), delivery(place, status="delivered")
+    first = write_deliveries(place.home, place.settings, [one, other], at=NOW)
+    # In another order, on another day, before and after it was taken in.
+    again = write_deliveries(place.home, place.settings, [other, one, one], at=NOW + dt.timedelta(days=1))
+    assert (again.file, again.rows) == (first.file, 2)
+    take_in_deliveries(place.home, place.settings, now=NOW)
+    rows = raw(place)
+    assert len(rows) == 2
+    late = NOW + dt.timedelta(days=2)
+    write_deliveries(place.home, place.settings, [one, other], at=late)
+    (result,) = take_in_deliveries(place.home, place.settings, now=late)
+    assert result.status == "same_content_as"
+    assert raw(place) == rows
+    assert list((place.home.deliveries / "touches").rglob("*.jsonl")) == []
+
+
+def test_somebody_unknown_is_counted_and_not_written(place: PublishedHome) -> None:
+    gone = delivery(place, id_="13999999999")
+    written = write_deliveries(place.home, place.settings, [gone, delivery(place)], at=NOW)
+    assert (written.rows, written.unknown) == (1, 1)
+    nobody = write_deliveries(place.home, place.settings, [gone], at=NOW)
+    assert (nobody.file, nobody.rows, nobody.unknown) == (None, 0, 1)
+    assert write_deliveries(place.home, place.settings, [], at=NOW).file is None
+
+
+def test_a_user_id_is_written_as_the_strongest_identifier_of_the_user(place: PublishedHome) -> None:
+    place.add("user_merges", [("u_old", "ub", "merge"), ("u_split", "ub", "split")])
+    told = [
+        replace(delivery(place, "user_id", user), touch_id=user) for user in ("ua", "ub", "u_old", "u_split")
+    ]
+    written = write_deliveries(place.home, place.settings, told, at=NOW)
+    assert written.file is not None
+    found = {row["touch_id"]: (row["id_type"], row["id"]) for row in map(json.loads, written.file.open())}
+    assert found == {
+        "ua": ("member_id", "m-a"),
+        "ub": ("contact_id", "w-b"),
+        "u_old": ("contact_id", "w-b"),
+    }
+    assert written.unknown == 1
+
+
+def test_what_a_person_may_read_shows_nobody(place: PublishedHome) -> None:
+    written = write_deliveries(place.home, place.settings, [delivery(place)], at=NOW)
+    (result,) = take_in_deliveries(place.home, place.settings, now=NOW)
+    assert PHONE not in f"{written!r}{result!r}{delivery(place)!r}"
+
+
+_STATUSES = ("sent", "delivered", "failed")
+
+
+@settings(max_examples=6)
+@given(
+    calls=st.lists(
+        st.lists(st.tuples(st.integers(1, 4), st.sampled_from(_STATUSES)), max_size=5), min_size=1, max_size=4
+    ),
+    takes=st.lists(st.booleans(), min_size=4, max_size=4),
+)
+def test_any_way_of_telling_counts_each_message_and_status_once(
+    tmp_path_factory: pytest.TempPathFactory, calls: list[list[tuple[int, str]]], takes: list[bool]
+) -> None:
+    """Deliveries told in parts, again, or after a crash between writing and taking in, as the warehouse counts them."""
+    place = PublishedHome(tmp_path_factory.mktemp("deliveries") / "home", {"ua": {"phone": PHONE}})
+    for call, is_taken in zip(calls, takes, strict=False):
+        told = [replace(delivery(place, status=status), touch_id=f"push:{number}") for number, status in call]
+        write_deliveries(place.home, place.settings, told, at=NOW)
+        if is_taken:
+            take_in_deliveries(place.home, place.settings, now=NOW)
+    take_in_deliveries(place.home, place.settings, now=NOW)
+    expected = {(f"push:{number}", status) for call in calls for number, status in call}
+    assert {(row[0], row[4]) for row in raw(place)} == expected
