@@ -63,6 +63,7 @@ COLUMN_LABELS = {
     "has_email": "有邮箱",
     "has_unionid": "有UnionID",
     "is_marketing_consented": "同意营销",
+    "is_marketing_withdrawn": "撤回营销同意",
     "is_sms_consented": "同意短信",
     "is_wecom_consented": "同意企微触达",
     "last_active_date": "最近活跃日期",

@@ -60,6 +60,7 @@ who:                  # <- a condition, here or indented below
 # Who is left out though meant: reason: condition. The first reason that holds is the one the preview shows.
 suppress:
   blocked: {{column: is_blocked, eq: true}}
+  consent_withdrawn: {{column: is_marketing_withdrawn, eq: true}}   # not where the message is a service
 {unsubscribed}
 # At most so many, and who comes first:
 # limit: 5000

@@ -153,6 +153,7 @@ def test_people_in_one_row_each(tmp_path: Path) -> None:
         "acquisition_channel": "organic",
         "inviter_user_id": anna["user_id"],
         "is_marketing_consented": False,
+        "is_marketing_withdrawn": True,
         "orders_count": 1,
         "net_amount": Decimal(0),
         "leads_count": 1,

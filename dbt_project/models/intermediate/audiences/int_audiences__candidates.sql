@@ -17,6 +17,7 @@ with
             user_wide.days_since_order,
             user_wide.is_blocked,
             user_wide.is_contact,
+            user_wide.is_marketing_withdrawn,
             user_wide.net_amount,
             user_wide.net_amount_365d,
             user_wide.order_days_count,
@@ -40,7 +41,7 @@ with
     ),
 
     audience__cart_left__met as (
-        select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__unsubscribed then 'unsubscribed' end as suppressed_by
+        select users.user_id, case when users.is_blocked = true then 'blocked' when users.is_marketing_withdrawn = true then 'consent_withdrawn' when users.tag__unsubscribed then 'unsubscribed' end as suppressed_by
         from users
         where users.event__f98d58b5fce5
     ),
@@ -48,7 +49,7 @@ with
     audience__cart_left as (select user_id, suppressed_by, suppressed_by is null as is_member from audience__cart_left__met),
 
     audience__almost_bought__met as (
-        select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__unsubscribed then 'unsubscribed' when users.user_id in (select user_id from audience__cart_left where is_member) then 'reminded_of_the_cart' end as suppressed_by
+        select users.user_id, case when users.is_blocked = true then 'blocked' when users.is_marketing_withdrawn = true then 'consent_withdrawn' when users.tag__unsubscribed then 'unsubscribed' when users.user_id in (select user_id from audience__cart_left where is_member) then 'reminded_of_the_cart' end as suppressed_by
         from users
         where (users.user_id in (select user_id from funnel_users where funnel = 'shop_view_cart_buy' and level = 2 and entered_at >= {{ day_start(add_days(as_of(), -36)) }} and is_mature) and not coalesce(users.event__f726ca136f4c, false))
     ),
@@ -56,7 +57,7 @@ with
     audience__almost_bought as (select user_id, suppressed_by, suppressed_by is null as is_member from audience__almost_bought__met),
 
     audience__birthday_week__met as (
-        select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__contact_lost then 'contact_lost' end as suppressed_by
+        select users.user_id, case when users.is_blocked = true then 'blocked' when users.is_marketing_withdrawn = true then 'consent_withdrawn' when users.tag__contact_lost then 'contact_lost' end as suppressed_by
         from users
         where users.tag__birthday_soon
     ),
@@ -64,7 +65,7 @@ with
     audience__birthday_week as (select user_id, suppressed_by, suppressed_by is null as is_member from audience__birthday_week__met),
 
     audience__coupon_reminder__met as (
-        select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__unsubscribed then 'unsubscribed' when users.days_since_order <= 3 then 'ordered_lately' end as suppressed_by
+        select users.user_id, case when users.is_blocked = true then 'blocked' when users.is_marketing_withdrawn = true then 'consent_withdrawn' when users.tag__unsubscribed then 'unsubscribed' when users.days_since_order <= 3 then 'ordered_lately' end as suppressed_by
         from users
         where (users.coupons_available_count >= 1 and (users.tag__discount_seeker or users.tag__coupon_user))
     ),
@@ -72,7 +73,7 @@ with
     audience__coupon_reminder as (select user_id, suppressed_by, suppressed_by is null as is_member from audience__coupon_reminder__met),
 
     audience__important_winback__met as (
-        select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__unsubscribed then 'unsubscribed' when users.net_amount <= 0 then 'nothing_left_after_refunds' end as suppressed_by, users.net_amount_365d, users.net_amount
+        select users.user_id, case when users.is_blocked = true then 'blocked' when users.is_marketing_withdrawn = true then 'consent_withdrawn' when users.tag__unsubscribed then 'unsubscribed' when users.net_amount <= 0 then 'nothing_left_after_refunds' end as suppressed_by, users.net_amount_365d, users.net_amount
         from users
         where (users.rfm_cell in ('important_winback', 'important_keep') and users.days_since_order >= 30)
     ),
@@ -90,7 +91,7 @@ with
     ),
 
     audience__second_order__met as (
-        select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__unsubscribed then 'unsubscribed' when users.user_id in (select user_id from audience__important_winback where is_member) then 'placed_in_important_winback' end as suppressed_by
+        select users.user_id, case when users.is_blocked = true then 'blocked' when users.is_marketing_withdrawn = true then 'consent_withdrawn' when users.tag__unsubscribed then 'unsubscribed' when users.user_id in (select user_id from audience__important_winback where is_member) then 'placed_in_important_winback' end as suppressed_by
         from users
         where (users.order_days_count = 1 and users.days_since_order between 7 and 63)
     ),
@@ -98,7 +99,7 @@ with
     audience__second_order as (select user_id, suppressed_by, suppressed_by is null as is_member from audience__second_order__met),
 
     audience__dormant_customers__met as (
-        select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__unsubscribed then 'unsubscribed' when users.user_id in (select user_id from audience__important_winback where is_member) then 'placed_in_important_winback' when users.user_id in (select user_id from audience__second_order where is_member) then 'placed_in_second_order' end as suppressed_by
+        select users.user_id, case when users.is_blocked = true then 'blocked' when users.is_marketing_withdrawn = true then 'consent_withdrawn' when users.tag__unsubscribed then 'unsubscribed' when users.user_id in (select user_id from audience__important_winback where is_member) then 'placed_in_important_winback' when users.user_id in (select user_id from audience__second_order where is_member) then 'placed_in_second_order' end as suppressed_by
         from users
         where (users.activity_stage = 'dormant' and users.orders_count >= 1)
     ),
@@ -106,7 +107,7 @@ with
     audience__dormant_customers as (select user_id, suppressed_by, suppressed_by is null as is_member from audience__dormant_customers__met),
 
     audience__lookalike_seed__met as (
-        select users.user_id, case when false then '' end as suppressed_by, users.net_amount_365d
+        select users.user_id, case when users.is_marketing_withdrawn = true then 'consent_withdrawn' end as suppressed_by, users.net_amount_365d
         from users
         where (users.segment__rfm = 'important_value' and users.orders_count_365d >= 2 and not coalesce(users.tag__had_refund, false))
     ),
@@ -132,7 +133,7 @@ with
     audience__new_contacts as (select user_id, suppressed_by, suppressed_by is null as is_member from audience__new_contacts__met),
 
     audience__replenishment__met as (
-        select users.user_id, case when users.is_blocked = true then 'blocked' when users.tag__unsubscribed then 'unsubscribed' when users.days_since_order <= 3 then 'ordered_lately' when users.user_id in (select user_id from audience__coupon_reminder where is_member) then 'gets_coupon_reminder' end as suppressed_by
+        select users.user_id, case when users.is_blocked = true then 'blocked' when users.is_marketing_withdrawn = true then 'consent_withdrawn' when users.tag__unsubscribed then 'unsubscribed' when users.days_since_order <= 3 then 'ordered_lately' when users.user_id in (select user_id from audience__coupon_reminder where is_member) then 'gets_coupon_reminder' end as suppressed_by
         from users
         where users.replenishment_due_count >= 1
     ),

@@ -74,6 +74,7 @@ with
         select
             user_id,
             bool_or(is_granted) as is_marketing_consented,
+            not bool_or(is_granted) as is_marketing_withdrawn,
             coalesce(
                 bool_or(is_granted) filter (where channel = 'sms'),
                 bool_or(is_granted) filter (where channel = 'all')
@@ -117,6 +118,7 @@ with
             coalesce(identifier_values.has_email, false) as has_email,
             coalesce(identifier_values.has_unionid, false) as has_unionid,
             coalesce(consent_values.is_marketing_consented, false) as is_marketing_consented,
+            coalesce(consent_values.is_marketing_withdrawn, false) as is_marketing_withdrawn,
             coalesce(consent_values.is_sms_consented, false) as is_sms_consented,
             coalesce(consent_values.is_wecom_consented, false) as is_wecom_consented
         from users

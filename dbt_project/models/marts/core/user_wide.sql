@@ -85,6 +85,7 @@ with
             cast(relation.has_email as boolean) as has_email,
             cast(relation.has_unionid as boolean) as has_unionid,
             cast(relation.is_marketing_consented as boolean) as is_marketing_consented,
+            cast(relation.is_marketing_withdrawn as boolean) as is_marketing_withdrawn,
             cast(relation.is_sms_consented as boolean) as is_sms_consented,
             cast(relation.is_wecom_consented as boolean) as is_wecom_consented,
             -- behaviour
