@@ -139,7 +139,7 @@ class _Folder(SFTPServerInterface):
         mode = "rb+" if flags & os.O_RDWR else "wb" if flags & os.O_WRONLY else "rb"
         handle = _Handle(flags)
         handle.fake = self.fake
-        handle.readfile = handle.writefile = os.fdopen(descriptor, mode)  # type: ignore[attr-defined]
+        handle.readfile = handle.writefile = os.fdopen(descriptor, mode)
         return handle
 
     def _do(self, act: Any) -> int:
@@ -164,4 +164,4 @@ class _Handle(SFTPHandle):
         return super().write(offset, data)
 
     def stat(self) -> Any:
-        return SFTPAttributes.from_stat(os.fstat(self.readfile.fileno()))  # type: ignore[attr-defined]
+        return SFTPAttributes.from_stat(os.fstat(self.readfile.fileno()))
