@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from pydantic import JsonValue
 
 from orchestration.destinations.ad_matching import matching_value
 from orchestration.destinations.protocol import Record
 from tests.contracts.contract import Harness, Trouble
+from tests.fakes.postgres import PASSWORD
 from tests.fakes.receiver import FakeReceiver
 from tests.fakes.s3 import FakeS3
 from tests.fakes.server import (
@@ -26,8 +28,9 @@ from tests.fakes.server import (
     ScaledClock,
 )
 from tests.fakes.sftp import FakeSftp
+from tests.fakes.sms import FakeSms
 from tests.fakes.wecom import FakeWeCom
-from tests.unit.destination_support import build_in, record
+from tests.unit.destination_support import build_in, record, run_of
 
 FAULTS: Mapping[Trouble, Fault] = {
     "timeout_before": TIMEOUT_BEFORE,
@@ -292,3 +295,142 @@ class WeComTagsHarness(ServerHarness):
 
     def values(self, number: int) -> dict[str, JsonValue]:
         return {"RFM": super().values(number)["RFM"]}
+
+
+class WeComMessagesHarness(ServerHarness):
+    api = "add_msg_template"
+    fields = ("sender",)
+    options: Mapping[str, JsonValue] = {"text": "新品到店"}
+    secrets = (FakeWeCom.SECRET,)
+    key_type = "contact_id"
+
+    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+        clock = ScaledClock(factor=0, start=run_of().started_at.timestamp() + 60)
+        self.server: FakeWeCom = FakeWeCom(clock=clock)
+        environment["WECOM_SECRET"] = FakeWeCom.SECRET
+        for number in range(40):
+            self.server.follow("li", self.key(number))
+        self.destination = build_in(
+            home,
+            "wecom_messages",
+            clock,
+            corp_id=FakeWeCom.CORP,
+            secret={"env": "WECOM_SECRET"},
+            base_url=self.server.url,
+            allow_loopback=True,
+            timeout_seconds=0.3,
+        )
+
+    def received(self) -> Mapping[str, Any]:
+        return {customer: own.text for own in self.server.messages.values() for customer in own.customers}
+
+    def effects(self) -> Counter[str]:
+        return Counter(customer for own in self.server.messages.values() for customer in own.customers)
+
+    def values(self, number: int) -> dict[str, JsonValue]:
+        return {"sender": "li"}
+
+    def bad_record(self) -> Record:
+        return record("stranger", {"sender": "li"})
+
+    def deny(self) -> None:
+        self.server.address_allowed = False
+        self.server.revoke_tokens()
+
+
+class SmsHarness(ServerHarness):
+    api = "SendBatchSms"
+    options: Mapping[str, JsonValue] = {
+        "sign_name": FakeSms.SIGN,
+        "template_code": FakeSms.TEMPLATE,
+        "has_opt_out": True,
+    }
+    secrets = (FakeSms.KEY_ID, FakeSms.KEY_SECRET)
+
+    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+        clock = ScaledClock(factor=0, start=run_of().started_at.timestamp() + 60)
+        self.server: FakeSms = FakeSms(clock=clock)
+        self.environment = environment
+        environment.update(SMS_ID=FakeSms.KEY_ID, SMS_SECRET=FakeSms.KEY_SECRET)
+        self.destination = build_in(
+            home,
+            "aliyun_sms",
+            clock,
+            base_url=self.server.url,
+            access_key_id={"env": "SMS_ID"},
+            access_key_secret={"env": "SMS_SECRET"},
+            allow_loopback=True,
+            timeout_seconds=0.3,
+        )
+
+    def received(self) -> Mapping[str, Any]:
+        return {own.phone: own.content for own in self.server.texts}
+
+    def effects(self) -> Counter[str]:
+        return self.server.sent
+
+    def bad_record(self) -> Record:
+        return record("13012345", {"city": "x"})
+
+    def deny(self) -> None:
+        self.environment["SMS_SECRET"] = "another"
+
+    def peace(self) -> None:
+        super().peace()
+        self.environment["SMS_SECRET"] = FakeSms.KEY_SECRET
+
+
+class PostgresHarness(Harness):
+    fields = ("city",)
+    troubles = ("down", "denied")
+    secrets = (PASSWORD,)
+
+    def __init__(self, home: Path, environment: dict[str, str], url: str) -> None:
+        self.url, self.environment = url, environment
+        self.connection = psycopg.connect(url, autocommit=True)
+        self.connection.execute("drop table if exists people, people_jingxi, changes")
+        self.connection.execute(
+            "create table people (phone varchar(20) primary key, city text not null, extra int)"
+        )
+        self.connection.execute("create table changes (phone text)")
+        self.connection.execute(
+            "create or replace function noted() returns trigger language plpgsql as $$ begin "
+            "if old is distinct from new then insert into changes values (new.phone); end if; return new; end $$"
+        )
+        self.connection.execute(
+            "create trigger noting after insert or update on people for each row execute function noted()"
+        )
+        environment["PG_URL"] = url
+        self.destination = build_in(home, "postgres", url={"env": "PG_URL"}, table="people", key="phone")
+
+    def received(self) -> Mapping[str, Any]:
+        return dict(self.connection.execute("select phone, city from people").fetchall())
+
+    def effects(self) -> Counter[str]:
+        return Counter(row[0] for row in self.connection.execute("select phone from changes"))
+
+    def calls(self) -> int:
+        row = self.connection.execute("select count(*) from changes").fetchone()
+        return int(row[0]) if row else 0
+
+    def bad_record(self) -> Record:
+        return record("a key that is longer than its column", {"city": "x"})
+
+    def plant_foreign(self) -> str:
+        self.connection.execute("insert into people values ('foreign', 'theirs', 1)")
+        return "foreign"
+
+    def trouble(self, kind: Trouble) -> None:
+        port = self.url.rpartition(":")[2].partition("/")[0]
+        wrong = (
+            self.url.replace(f":{port}/", f":{CLOSED_PORT}/")
+            if kind == "down"
+            else self.url.replace(PASSWORD, "x")
+        )
+        self.environment["PG_URL"] = wrong
+
+    def peace(self) -> None:
+        self.environment["PG_URL"] = self.url
+
+    def close(self) -> None:
+        self.connection.close()

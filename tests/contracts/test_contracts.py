@@ -10,6 +10,7 @@ import pytest
 
 from tests.contracts import harnesses
 from tests.contracts.contract import CHECKS, Harness, NotApplicable
+from tests.fakes.postgres import running_postgres
 from tests.fakes.s3 import FakeS3
 
 SIMPLE: dict[str, Callable[[Path, dict[str, str]], Harness]] = {
@@ -18,6 +19,8 @@ SIMPLE: dict[str, Callable[[Path, dict[str, str]], Harness]] = {
     "ad_matching": harnesses.MatchingHarness,
     "webhook": harnesses.WebhookHarness,
     "wecom_tags": harnesses.WeComTagsHarness,
+    "wecom_messages": harnesses.WeComMessagesHarness,
+    "aliyun_sms": harnesses.SmsHarness,
 }
 
 
@@ -55,3 +58,16 @@ def s3_server() -> Iterator[FakeS3]:
 @pytest.mark.parametrize("name", CHECKS)
 def test_contract_of_s3(name: str, tmp_path: Path, environment: dict[str, str], s3_server: FakeS3) -> None:
     run_check(name, harnesses.S3Harness(tmp_path, environment, s3_server))
+
+
+@pytest.fixture(scope="module")
+def postgres_url() -> Iterator[str]:
+    with running_postgres() as url:
+        yield url
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_contract_of_postgres(
+    name: str, tmp_path: Path, environment: dict[str, str], postgres_url: str
+) -> None:
+    run_check(name, harnesses.PostgresHarness(tmp_path, environment, postgres_url))

@@ -74,16 +74,18 @@ class FakeSms(FakeServer):
                 parameters = {
                     **request.query,
                     **dict(parse_qsl(request.body.decode(), keep_blank_values=True)),
-                }  # noqa: TRY301
-                act = {"SendBatchSms": self._send, "QuerySendDetails": self._details}.get(self.api(request))
-                if act is None:
-                    raise Refused("InvalidAction.NotFound", 404)
+                }
+                acts = {"SendBatchSms": self._send, "QuerySendDetails": self._details}
+                act = acts.get(self.api(request), self._no_such_action)
                 told = {"Code": "OK", "Message": "OK", **act(parameters)}
         except Refused as error:
             status = error.status
             told = {"Code": error.code, "Message": f"refused: {request.body[:80]!r}"}
         told["RequestId"] = secrets.token_hex(16).upper()
         return Reply(status, json.dumps(told).encode())
+
+    def _no_such_action(self, parameters: dict[str, str]) -> dict[str, Any]:
+        raise Refused("InvalidAction.NotFound", 404)
 
     def _verify(self, request: Request) -> None:
         headers = request.headers
