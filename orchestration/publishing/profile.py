@@ -442,7 +442,7 @@ class _Reader:
             return None
         if tag.is_observed:
             last = self.local(row["last_confirmed_at"]).date().isoformat()
-            subject = f"{row['last_activity']}, last on {last}"
+            subject = f"activities, the last one {row['last_activity']} on {last}"
             return (Reason("activity", True, subject, tag.words, row["evidence_count"]),)
         rule = tag.rule if tag.rule is not None else dict(tag.cases).get(row["value"])
         if rule is None:

@@ -660,6 +660,98 @@ from final
     )
 
 
+def value_counts_sql(tags: Sequence[Tag]) -> str:
+    """Model int_tags__value_counts: users by tag and value on as_of and on the day it is compared with."""
+    parts = [
+        f"        select {literal(tag.code)} as tag, as_of_date, {value_column(tag.code)} as value, "
+        "count(*) as users_count, count(case when has_ordered_since then 1 end) as ordered_count\n"
+        "        from days\n"
+        f"        group by as_of_date, {value_column(tag.code)}"
+        for tag in tags
+    ] or [
+        "        select '' as tag, as_of_date, '' as value, 0 as users_count, 0 as ordered_count from days where false"
+    ]
+    union = "\n        union all\n".join(parts)
+    selected = "".join(f",\n            days.{value_column(tag.code)}" for tag in tags)
+    return (
+        model_header("dbt_project/specs/tags/")
+        + f"""with
+    all_days as (select * from {{{{ ref('int_tags__days') }}}}),
+
+    user_wide as (select * from {{{{ ref('user_wide') }}}}),
+
+    -- Days back from as_of without a gap, inside the window that every run fills.
+    numbered as (
+        select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number
+        from (select distinct as_of_date from all_days) as held
+        where
+            as_of_date between {{{{ add_days(as_of(), 1 - var("history_days")) }}}} and {{{{ as_of() }}}}
+            and as_of_date >= {{{{ add_days(as_of(), -30) }}}}
+    ),
+
+    compared_with as (
+        select coalesce(min(as_of_date), {{{{ as_of() }}}}) as first_day
+        from numbered
+        where {{{{ days_between("as_of_date", as_of()) }}}} = day_number - 1
+    ),
+
+    days as (
+        select
+            days.as_of_date,
+            coalesce(user_wide.last_order_date > days.as_of_date, false) as has_ordered_since{selected}
+        from all_days as days
+        cross join compared_with
+        left join user_wide on days.user_id = user_wide.user_id
+        where days.as_of_date = {{{{ as_of() }}}} or days.as_of_date = compared_with.first_day
+    ),
+
+    counted as (
+{union}
+    ),
+
+    final as (
+        select
+            cast(counted.tag as {{{{ dbt.type_string() }}}}) as tag,
+            counted.as_of_date,
+            cast(counted.value as {{{{ dbt.type_string() }}}}) as value,
+            cast(counted.users_count as bigint) as users_count,
+            cast(counted.ordered_count as bigint) as ordered_count,
+            compared_with.first_day as compared_with_date
+        from counted
+        cross join compared_with
+    )
+
+select *
+from final
+"""
+    )
+
+
+def askable_sql(tags: Sequence[Tag]) -> str:
+    """Model int_tags__askable: what is known of users about the tags that one can ask for."""
+    asked = [tag for tag in tags if tag.spec.ask is not None]
+    parts = [
+        f"        select user_id, {literal(tag.code)} as tag, {_set_value(tag, 'evaluated')} as value, "
+        f"{known_column(tag.code)} as is_known\n        from evaluated"
+        for tag in asked
+    ] or ["        select user_id, '' as tag, '' as value, false as is_known from evaluated where false"]
+    union = "\n        union all\n".join(parts)
+    return (
+        '{{ config(materialized="view") }}\n'
+        + model_header("dbt_project/specs/tags/")
+        + f"""with
+    evaluated as (select * from {{{{ ref('int_tags__evaluated') }}}}),
+
+    final as (
+{union}
+    )
+
+select *
+from final
+"""
+    )
+
+
 # --- catalogue -------------------------------------------------------------------------------------------
 
 
@@ -787,6 +879,8 @@ def _compile(project: Project) -> dict[str, str]:
         "dbt_project/models/marts/tags/user_tags.sql": user_tags_sql(active),
         "dbt_project/models/marts/tags/user_tag_history.sql": history_sql(active),
         "dbt_project/models/marts/tags/tag_coverage.sql": coverage_sql(active),
+        "dbt_project/models/intermediate/tags/int_tags__value_counts.sql": value_counts_sql(active),
+        "dbt_project/models/intermediate/tags/int_tags__askable.sql": askable_sql(active),
         "seeds/catalog/catalog_tag_definitions.csv": definitions_csv(tags),
         "seeds/catalog/catalog_tag_values.csv": values_csv(tags),
         "seeds/catalog/catalog_tag_sources.csv": sources_csv(active),

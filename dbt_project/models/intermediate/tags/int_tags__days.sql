@@ -79,7 +79,7 @@ with
         cast(judged.tag__churn_risk as {{ dbt.type_string() }}) as raw__churn_risk,
         case when found.found__churn_risk then cast(null as date) else kept.until__churn_risk end as until__churn_risk,
         case when not found.found__churn_risk and kept.tag__churn_risk is not null then kept.kept__churn_risk end as kept__churn_risk,
-        cast(judged.tag__engagement_score as {{ dbt.type_string() }}) as tag__engagement_score,
+        cast(judged.tag__value_tier as {{ dbt.type_string() }}) as tag__value_tier,
         cast(judged.tag__behaviour_cluster as {{ dbt.type_string() }}) as tag__behaviour_cluster,
         cast(judged.tag__best_contact_channel as {{ dbt.type_string() }}) as tag__best_contact_channel,
         cast(judged.tag__best_contact_hour as {{ dbt.type_string() }}) as tag__best_contact_hour,

@@ -194,11 +194,11 @@ with
         from evaluated
         union all
         select
-            'engagement_score' as tag,
+            'value_tier' as tag,
             count(*) as users_count,
-            count(case when tag__engagement_score is not null then 1 end) as set_count,
-            count(case when known__engagement_score and not coalesce(tag__engagement_score is not null, false) then 1 end) as not_set_count,
-            count(case when not known__engagement_score then 1 end) as not_evaluable_count,
+            count(case when tag__value_tier is not null then 1 end) as set_count,
+            count(case when known__value_tier and not coalesce(tag__value_tier is not null, false) then 1 end) as not_set_count,
+            count(case when not known__value_tier then 1 end) as not_evaluable_count,
             cast(null as date) as kept_from_date
         from evaluated
         union all

@@ -281,8 +281,8 @@ with
         union all
         select
             user_id,
-            'engagement_score' as tag,
-            cast(tag__engagement_score as {{ dbt.type_string() }}) as tag_value,
+            'value_tier' as tag,
+            cast(tag__value_tier as {{ dbt.type_string() }}) as tag_value,
             cast(1 as double) as weight,
             cast(null as date) as first_on,
             {{ as_of() }} as last_confirmed_on,
@@ -290,7 +290,7 @@ with
             cast(1 as bigint) as evidence_count,
             cast(null as varchar) as last_activity
         from evaluated
-        where tag__engagement_score is not null
+        where tag__value_tier is not null
         union all
         select
             user_id,
