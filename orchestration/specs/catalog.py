@@ -22,6 +22,7 @@ IDENTIFIER_TYPES = (
 )
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_REF = re.compile(r"ref\('([a-z0-9_]+)'\)")
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
@@ -76,7 +77,7 @@ def read_columns(models_dir: Path, table: str = WIDE_TABLE) -> dict[str, Column]
             continue
         for model in (yaml.load(text, Loader=_Loader) or {}).get("models") or ():  # noqa: S506 - the safe loader
             if model.get("name") == table:
-                return columns_of(model, str(file))
+                return columns_of(model, str(file), _seeds_of(models_dir))
     raise UsageError(
         f"No YAML file below {models_dir} describes the model {table}, whose columns rules are checked against."
     )
@@ -105,7 +106,7 @@ def read_segments(models_dir: Path, wide: Mapping[str, Column]) -> dict[str, Seg
             continue
         for model in (yaml.load(text, Loader=_Loader) or {}).get("models") or ():  # noqa: S506 - the safe loader
             declared = ((model.get("config") or {}).get("meta") or {}).get("segments") or {}
-            columns = columns_of(model, str(file)) if declared else {}
+            columns = columns_of(model, str(file), _seeds_of(models_dir)) if declared else {}
             for name, column in declared.items():
                 _check_segment(name, model, columns, str(column), f"{file}: segment {name}")
                 if name in found:
@@ -129,8 +130,13 @@ def _check_segment(
         raise UsageError(f"{where} needs one row per user: test {KEY} of {model['name']} to be unique.")
 
 
-def columns_of(model: Mapping[str, Any], where: str) -> dict[str, Column]:
-    """Columns of one model's entry in a dbt YAML file. Raises UsageError for a type that is not known."""
+def _seeds_of(models_dir: Path) -> Path:
+    return models_dir.parent.parent / "seeds"
+
+
+def columns_of(model: Mapping[str, Any], where: str, seeds_dir: Path) -> dict[str, Column]:
+    """Columns of one model's entry in a dbt YAML file, with the values that its tests allow: those listed by
+    accepted_values, or those in the seed that relationships names. Raises UsageError for a type that is not known."""
     columns = {}
     for entry in model.get("columns") or ():
         name, sql_type = str(entry["name"]), str(entry.get("data_type", "")).lower()
@@ -140,13 +146,21 @@ def columns_of(model: Mapping[str, Any], where: str) -> dict[str, Column]:
                 f"{where}: column {name} has no data_type that rules understand ({sql_type or 'none given'})."
             )
         columns[name] = Column(
-            name, kind, sql_type, str(entry.get("description", "")).strip(), _accepted(entry)
+            name, kind, sql_type, str(entry.get("description", "")).strip(), _accepted(entry, seeds_dir)
         )
     return columns
 
 
-def _accepted(entry: Mapping[str, Any]) -> tuple[str, ...] | None:
+def _accepted(entry: Mapping[str, Any], seeds_dir: Path) -> tuple[str, ...] | None:
     for test in entry.get("data_tests") or entry.get("tests") or ():
+        if isinstance(test, dict) and "relationships" in test:
+            body = test["relationships"].get("arguments") or {}
+            seed = _REF.fullmatch(str(body.get("to", "")))
+            if seed is None:
+                continue
+            for file in sorted(seeds_dir.rglob(f"{seed[1]}.csv")):
+                with file.open(encoding="utf-8", newline="") as lines:
+                    return tuple(str(row[body["field"]]) for row in csv.DictReader(lines))
         if isinstance(test, dict) and "accepted_values" in test:
             body = test["accepted_values"]
             values = body.get("values") or (body.get("arguments") or {}).get("values")
