@@ -45,6 +45,8 @@ CHAIN = (
     "int_activity__owners",
     "int_users__tallies",
     "int_users__activity_counts",
+    "int_users__rhythms",
+    "int_users__touchpoints",
     "int_users__habits",
     "int_users__touches",
     "int_users__behaviour",

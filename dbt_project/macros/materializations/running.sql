@@ -42,13 +42,7 @@
             {% call statement("retired") -%}
                 update {{ target_relation }}
                 set removed_on = {{ as_of() }}
-                where
-                    removed_on is null
-                    and not exists (
-                        select 1
-                        from {{ delta }} as delta
-                        where delta.{{ keys[0] }} = {{ target_relation }}.{{ keys[0] }}
-                    )
+                where {{ other_rows(target_relation, keys, "select * from " ~ delta, "removed_on is null") }}
             {%- endcall %}
             {% call statement("main") -%}
                 insert into {{ target_relation }} ({{ names }})
@@ -62,24 +56,14 @@
                     )
             {%- endcall %}
         {%- else -%}
-            {%- set same_row -%}
-                exists (
-                    select 1
-                    from ({{ replacing }}) as delta
-                    where
-                        {% for key in keys %}
-                            delta.{{ key }} is not distinct from {{ target_relation }}.{{ key }}
-                            {%- if not loop.last %} and {% endif %}
-                        {% endfor %}
-                )
-            {%- endset -%}
             {%- if has_rows(replacing) -%}
                 {% call statement("replaced") -%}
                     {%- if strategy == "retire" -%}
                         update {{ target_relation }}
                         set removed_on = {{ as_of() }}
-                        where removed_on is null and {{ same_row }}
-                    {%- else -%} delete from {{ target_relation }} where {{ same_row }}
+                        where {{ same_rows(target_relation, keys, replacing, "removed_on is null") }}
+                    {%- else -%}
+                        delete from {{ target_relation }} where {{ same_rows(target_relation, keys, replacing) }}
                     {%- endif -%}
                 {%- endcall %}
             {%- endif -%}

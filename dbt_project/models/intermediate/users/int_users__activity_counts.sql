@@ -37,21 +37,14 @@ with
     passive_activities as (select * from {{ ref("passive_activities") }}),
     {% if forward %}
 
-        changed_actors as (
-            select actor_key
-            from tallies
-            where changed_on > {{ forward_from() }}
-            union
-            select actor_key
-            from tracked
-            where {{ is_removed() }}
-            union
-            select actor_key
-            from dealings
-            where {{ is_removed() }}
-        ),
+        moves as ({{ tally_moves(["actor_key", "activity"]) }}),
 
-        touched as ({{ touched_owners("changed_actors") }}),
+        -- What was taken back, or has gone to another user, cannot be subtracted from a last moment: of
+        -- these users
+        -- all is counted again.
+        removed_actors as (select distinct actor_key from moves where is_removed),
+
+        recounted as ({{ touched_owners("removed_actors") }}),
     {% endif %}
 
     -- Numbers for the activities that have columns: comparing texts would be most of the work.
@@ -66,26 +59,71 @@ with
             ) as numbered(activity, activity_number)
     ),
 
-    activities as (
+    standing as (
         select
             owners.owner_key,
-            activity_numbers.activity_number,
-            passive_activities.activity is null as is_own,
-            bool_or(tallies.activity like 'touch_%') as is_touch,
-            max(tallies.last_at) as last_at,
-            max(tallies.last_at) filter (where tallies.activity = 'order_paid') as last_paid_at,
-            max(tallies.last_date) as last_date,
-            {%- for day in [7, 30, 90] %}
-                cast(sum(cast(tallies.count_{{ day }}d as integer)) as integer) as count_{{ day }}d
-                {%- if not loop.last %},{% endif %}
-            {%- endfor %}
+            tallies.activity,
+            tallies.last_at,
+            tallies.last_date,
+            tallies.count_7d,
+            tallies.count_30d,
+            tallies.count_90d
         from tallies
         inner join owners on tallies.actor_key = owners.actor_key
-        {% if forward %} inner join touched on owners.owner_key = touched.owner_key {% endif %}
-        left join passive_activities on tallies.activity = passive_activities.activity
-        left join activity_numbers on tallies.activity = activity_numbers.activity
+        {% if forward %} inner join recounted on owners.owner_key = recounted.owner_key {% endif %}
         where owners.owner_key is not null
-        group by owners.owner_key, activity_numbers.activity_number, passive_activities.activity is null
+    ),
+    {% if forward %}
+
+        moved as (
+            select
+                actor_key,
+                activity,
+                max(occurred_at) as last_at,
+                max(activity_date) as last_date,
+                sum(count_7d) as count_7d,
+                sum(count_30d) as count_30d,
+                sum(count_90d) as count_90d
+            from moves
+            group by actor_key, activity
+        ),
+
+        facts as (
+            select *
+            from standing
+            union all
+            select
+                owners.owner_key,
+                moved.activity,
+                moved.last_at,
+                moved.last_date,
+                moved.count_7d,
+                moved.count_30d,
+                moved.count_90d
+            from moved
+            inner join owners on moved.actor_key = owners.actor_key
+            left join recounted on owners.owner_key = recounted.owner_key
+            where owners.owner_key is not null and recounted.owner_key is null
+        ),
+    {% endif %}
+
+    activities as (
+        select
+            facts.owner_key,
+            activity_numbers.activity_number,
+            passive_activities.activity is null as is_own,
+            bool_or(facts.activity like 'touch_%') as is_touch,
+            max(facts.last_at) as last_at,
+            max(facts.last_at) filter (where facts.activity = 'order_paid') as last_paid_at,
+            max(facts.last_date) as last_date,
+            {%- for day in [7, 30, 90] %}
+                cast(sum(cast(facts.count_{{ day }}d as integer)) as integer) as count_{{ day }}d
+                {%- if not loop.last %},{% endif %}
+            {%- endfor %}
+        from {{ "facts" if forward else "standing as facts" }}
+        left join passive_activities on facts.activity = passive_activities.activity
+        left join activity_numbers on facts.activity = activity_numbers.activity
+        group by facts.owner_key, activity_numbers.activity_number, passive_activities.activity is null
     ),
 
     -- One row per user and number before: the greatest of small integers is that one, and takes far less
@@ -120,7 +158,41 @@ with
         group by owner_key
     ),
 
-    final as ({{ touched_rows("pivoted", forward) }})
+    {%- if forward %}
+
+        changed as (
+            select pivoted.*, recounted.owner_key is not null as is_recounted
+            from pivoted
+            left join recounted on pivoted.owner_key = recounted.owner_key
+        ),
+
+        final as (
+            select
+                changed.owner_key,
+                {%- for column in adapter.get_columns_in_relation(this) if column.name != "owner_key" %}
+                    {%- set name = column.name %}
+                    {%- if name.startswith("last_") %} greatest(held.{{ name }}, changed.{{ name }})
+                    {%- elif name == "has_touches" %} coalesce(held.{{ name }}, false) or changed.{{ name }}
+                    {%- else %} coalesce(held.{{ name }}, 0) + changed.{{ name }}
+                    {%- endif %} as {{ name }},
+                {%- endfor %}
+                false as is_gone
+            from (select * from changed where not is_recounted) as changed
+            left join {{ this }} as held on changed.owner_key = held.owner_key
+            union all
+            select
+                recounted.owner_key,
+                {%- for column in adapter.get_columns_in_relation(this) if column.name != "owner_key" %}
+                    counted.{{ column.name }},
+                {%- endfor %}
+                counted.owner_key is null as is_gone
+            from recounted
+            left join
+                (select * from changed where is_recounted) as counted
+                on recounted.owner_key = counted.owner_key
+        )
+    {%- else %} final as (select * from pivoted)
+    {%- endif %}
 
 select *
 from final

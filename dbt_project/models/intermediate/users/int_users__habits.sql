@@ -13,7 +13,9 @@ with
 
     owners as {{ inline() }} (select * from {{ ref("int_activity__owners") }}),
 
-    passive_activities as (select * from {{ ref("passive_activities") }}),
+    rhythms as {{ inline() }} (select * from {{ ref("int_users__rhythms") }}),
+
+    used_touchpoints as {{ inline() }} (select * from {{ ref("int_users__touchpoints") }}),
     {% if forward %}
 
         -- Going forward, only users are computed of whom a day was added to the window or has left it.
@@ -50,103 +52,60 @@ with
         where owners.owner_key is not null
     ),
 
-    -- The stream is read once for each purpose, few columns at a time: kept once for all, it would be
-    -- copied whole.
-    -- The time zone is looked up for each quarter of an hour, not for each activity.
-    quarter_hours as (
-        select
-            {{ quarter_hour("occurred_at") }} as quarter_hour,
-            {{ business_hour("min(occurred_at)") }} as activity_hour
-        from ({{ standing_facts(["occurred_at"], in_window) }}) as facts
-        group by 1
-    ),
-
-    recent as (
+    -- Bit 0 is the first of the 90 days that end on as_of: on a later day the bits of the days that have
+    -- left the window are shifted out on reading.
+    owner_rhythms as (
         select
             actors.owner_key,
-            facts.activity_date,
-            quarter_hours.activity_hour,
-            facts.touchpoint,
-            count(*) as activities_count
-        from
-            (
-                {{
-                    standing_facts(
-                        ["actor_key", "activity", "occurred_at", "activity_date", "touchpoint"], in_window
-                    )
-                }}
-            ) as facts
-        inner join actors on facts.actor_key = actors.actor_key
-        inner join quarter_hours on {{ quarter_hour("facts.occurred_at") }} = quarter_hours.quarter_hour
-        left join passive_activities on facts.activity = passive_activities.activity
-        where passive_activities.activity is null
-        group by actors.owner_key, facts.activity_date, quarter_hours.activity_hour, facts.touchpoint
+            {{
+                merge_day_bits(
+                    shift_day_bits("rhythms.active_days_bits", days_between("rhythms.computed_on", as_of()))
+                )
+            }} as active_days_bits
+            {%- for unit, number in rhythm_units() %}
+                , sum(rhythms.{{ unit }}_{{ number }}) as {{ unit }}_{{ number }}
+            {%- endfor %}
+        from rhythms
+        inner join actors on rhythms.actor_key = actors.actor_key
+        group by actors.owner_key
     ),
 
-    days as (
-        select owner_key, activity_date, sum(activities_count) as activities_count
-        from recent
-        group by owner_key, activity_date
-    ),
-
-    -- Bit 0 is the first of the 90 days that end on as_of: on a later day the bits of the days that have
-    -- left the
-    -- window are shifted out on reading.
+    -- The first of the fullest.
     day_values as (
-        select owner_key, {{ day_bits("activity_date", add_days(as_of(), -89)) }} as active_days_bits
-        from days
-        group by owner_key
+        select
+            owner_key,
+            active_days_bits
+            {%- for unit in ["hour", "weekday"] %}
+                ,
+                {%- set columns = [] %}
+                {%- for other, number in rhythm_units() if other == unit %}
+                    {%- do columns.append((unit ~ "_" ~ number, number)) %}
+                {%- endfor %}
+                case
+                    greatest({{ columns | map("first") | join(", ") }})
+                    {%- for column, number in columns %} when {{ column }} then {{ number }} {%- endfor %}
+                end as usual_{{ unit }}
+            {%- endfor %}
+        from owner_rhythms
     ),
 
     touchpoints as (
         select
-            owner_key,
-            touchpoint,
+            actors.owner_key,
+            used_touchpoints.touchpoint,
             row_number() over (
-                partition by owner_key
+                partition by actors.owner_key
                 order by
-                    sum(activities_count) desc nulls last,
-                    max(activity_date) desc nulls last,
-                    touchpoint asc nulls last
+                    sum(used_touchpoints.activities_count) desc nulls last,
+                    max(used_touchpoints.last_date) desc nulls last,
+                    used_touchpoints.touchpoint asc nulls last
             ) as touchpoint_rank
-        from recent
-        where touchpoint is not null
-        group by owner_key, touchpoint
+        from used_touchpoints
+        inner join actors on used_touchpoints.actor_key = actors.actor_key
+        group by actors.owner_key, used_touchpoints.touchpoint
     ),
 
     top_touchpoints as (select owner_key, touchpoint from touchpoints where touchpoint_rank = 1),
-
-    hours as (
-        select
-            owner_key,
-            activity_hour,
-            row_number() over (
-                partition by owner_key
-                order by sum(activities_count) desc nulls last, activity_hour asc nulls last
-            ) as hour_rank
-        from recent
-        group by owner_key, activity_hour
-    ),
-
-    usual_hours as (select owner_key, activity_hour from hours where hour_rank = 1),
-
-    day_weekdays as (
-        select owner_key, {{ iso_weekday("activity_date") }} as activity_weekday, activities_count from days
-    ),
-
-    weekdays as (
-        select
-            owner_key,
-            activity_weekday,
-            row_number() over (
-                partition by owner_key
-                order by sum(activities_count) desc nulls last, activity_weekday asc nulls last
-            ) as weekday_rank
-        from day_weekdays
-        group by owner_key, activity_weekday
-    ),
-
-    usual_weekdays as (select owner_key, activity_weekday from weekdays where weekday_rank = 1),
 
     sessions as (
         select actors.owner_key, facts.session_id
@@ -182,14 +141,12 @@ with
             day_values.active_days_bits,
             coalesce(session_values.sessions_count_30d, 0) as sessions_count_30d,
             top_touchpoints.touchpoint as top_touchpoint_90d,
-            usual_hours.activity_hour as usual_hour,
-            usual_weekdays.activity_weekday as usual_weekday
+            day_values.usual_hour,
+            day_values.usual_weekday
         from known
         left join day_values on known.owner_key = day_values.owner_key
         left join session_values on known.owner_key = session_values.owner_key
         left join top_touchpoints on known.owner_key = top_touchpoints.owner_key
-        left join usual_hours on known.owner_key = usual_hours.owner_key
-        left join usual_weekdays on known.owner_key = usual_weekdays.owner_key
     ),
 
     final as ({{ touched_rows("computed", forward) }})

@@ -1,0 +1,49 @@
+{#-
+    What changes in the counts of all time, 7, 30 and 90 days from `forward_from()` to as_of, from the CTEs `tracked` and
+    `dealings`: rows that were added (with their moment and day), rows that left a window, and rows that were taken back
+    (`is_removed`, 0). One scan per reason, so that each reads only the part of the stream that can hold its rows.
+-#}
+{% macro tally_moves(columns) -%}
+    {%- for part in ["tracked", "dealings"] %}
+        select
+            {{ columns | join(", ") }},
+            occurred_at,
+            activity_date,
+            1 as total_count,
+            case when activity_date > {{ add_days(as_of(), -7) }} then 1 else 0 end as count_7d,
+            case when activity_date > {{ add_days(as_of(), -30) }} then 1 else 0 end as count_30d,
+            case when activity_date > {{ add_days(as_of(), -90) }} then 1 else 0 end as count_90d,
+            false as is_removed
+        from {{ part }}
+        where {{ is_added() }}
+        union all
+        select
+            {{ columns | join(", ") }},
+            cast(null as timestamp) as occurred_at,
+            cast(null as date) as activity_date,
+            0 as total_count,
+            0 as count_7d,
+            0 as count_30d,
+            0 as count_90d,
+            true as is_removed
+        from {{ part }}
+        where {{ is_removed() }}
+        {% for days in [7, 30, 90] %}
+            union all
+            select
+                {{ columns | join(", ") }},
+                cast(null as timestamp) as occurred_at,
+                cast(null as date) as activity_date,
+                0 as total_count,
+                {{ -1 if days == 7 else 0 }} as count_7d,
+                {{ -1 if days == 30 else 0 }} as count_30d,
+                {{ -1 if days == 90 else 0 }} as count_90d,
+                false as is_removed
+            from {{ part }}
+            where {{ is_expiring(days) }}
+        {% endfor %}
+        {% if not loop.last %}
+            union all
+        {% endif %}
+    {%- endfor %}
+{%- endmacro %}
