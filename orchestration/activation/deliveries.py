@@ -19,15 +19,21 @@ from typing import Any
 
 import duckdb
 
+from orchestration.activation.ledger import Ledger
+from orchestration.activation.lines import Line
 from orchestration.home import SEEDS_DIR, Home
 from orchestration.ingestion.intake import FileResult, take_in
+from orchestration.ingestion.registry import Registry
 from orchestration.publishing.pair import open_pair
 from orchestration.settings import Settings
 from orchestration.specs.catalog import read_identifier_types
+from orchestration.specs.contact_rules import read_contact_rules
 
 TOUCHES = "touches"
 USER_ID = "user_id"
 _OPTIONAL = ("campaign_id", "journey_node", "content_id", "staff_id")
+STATUSES = {"accepted": "sent", "rejected": "failed"}
+LOOKED_BACK_DAYS = 31
 _CHUNK = 50_000
 
 
@@ -81,11 +87,51 @@ def write_deliveries(
         return WrittenDeliveries(None, 0, unknown)
     content = "".join(lines[key] for key in sorted(lines)).encode()
     name = f"{hashlib.sha256(content).hexdigest()[:32]}.jsonl"
-    waiting = next((home.deliveries / TOUCHES).glob(f"*/{name}"), None)
-    file = waiting or home.deliveries / TOUCHES / f"dt={settings.business_day(at)}" / name
-    if waiting is None:
+    there = next((home.deliveries / TOUCHES).glob(f"*/{name}"), None) or _taken_in(home, name)
+    file = there or home.deliveries / TOUCHES / f"dt={settings.business_day(at)}" / name
+    if there is None:
         _write(home, file, content)
     return WrittenDeliveries(file, len(lines), unknown)
+
+
+def export_deliveries(
+    home: Home,
+    settings: Settings,
+    ledger: Ledger,
+    lines: Iterable[Line],
+    *,
+    at: dt.datetime,
+    days: int = LOOKED_BACK_DAYS,
+) -> WrittenDeliveries:
+    """Write what became of the messages of all lines, a file for each run of the last days, as `write_deliveries` does.
+
+    Accepted is `sent`, rejected is `failed`; what is in doubt waits until it is known. Only lines that users notice have
+    deliveries: a tag or a key for advertising is no message. Returns the sums; `file` is the last one. Call it after
+    every push and whenever: nothing is written twice. Raises JingxiError.
+    """
+    rules = read_contact_rules()
+    file, rows, unknown = None, 0, 0
+    for line in lines:
+        if not rules.rule(line.channel, line.purpose).disturbs:
+            continue
+        for run_id, settled in ledger.settled(line.ledger_key, at - dt.timedelta(days=days)):
+            told = (
+                Delivery(
+                    f"push:{run_id}:{one.position}",
+                    line.key,
+                    one.key_hash,
+                    line.channel,
+                    STATUSES[one.state],
+                    one.changed_at,
+                    line.campaign_id,
+                    line.activation,
+                    line.content_id,
+                )
+                for one in settled
+            )
+            written = write_deliveries(home, settings, told, at=at)
+            file, rows, unknown = written.file or file, rows + written.rows, unknown + written.unknown
+    return WrittenDeliveries(file, rows, unknown)
 
 
 def take_in_deliveries(home: Home, settings: Settings, *, now: dt.datetime) -> tuple[FileResult, ...]:
@@ -100,6 +146,13 @@ def take_in_deliveries(home: Home, settings: Settings, *, now: dt.datetime) -> t
         if file.status != "quarantined":
             (home.deliveries / file.path).unlink(missing_ok=True)
     return result.files
+
+
+def _taken_in(home: Home, name: str) -> Path | None:
+    """Where a file of deliveries lay that was taken in."""
+    known = (path for table, path in Registry(home).heads() if table == TOUCHES and path.endswith(f"/{name}"))
+    path = next(known, None)
+    return home.deliveries / path if path else None
 
 
 def moment(value: dt.datetime) -> str:

@@ -121,6 +121,16 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of one record that was sent. `changed_at` is aware, UTC."""
+
+    position: int
+    key_hash: str
+    state: str
+    changed_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """What became of one record."""
 
@@ -519,6 +529,34 @@ class Ledger:
             ACKNOWLEDGED.c.destination == line.destination, ACKNOWLEDGED.c.activation == line.activation
         )
         return self._pairs(wanted)
+
+    def settled(self, line: LineKey, since: dt.datetime) -> Iterator[tuple[str, Iterator[Sent]]]:
+        """(run_id, what was accepted or rejected, removals apart) of the runs of a line planned since a moment (aware)."""
+        runs = sa.select(RUNS.c.run_id).where(
+            RUNS.c.activation == line.activation,
+            RUNS.c.destination == line.destination,
+            RUNS.c.created_at >= since.astimezone(dt.UTC).replace(tzinfo=None),
+        )
+        with self._transaction() as connection:
+            found: list[str] = list(connection.scalars(runs.order_by(RUNS.c.created_at, RUNS.c.run_id)))
+        for run_id in found:
+            yield run_id, self._sent(run_id)
+
+    def _sent(self, run_id: str) -> Iterator[Sent]:
+        wanted = (
+            sa.select(RECORDS.c.position, RECORDS.c.key_hash, RECORDS.c.state, RECORDS.c.changed_at)
+            .where(
+                RECORDS.c.run_id == run_id,
+                RECORDS.c.operation == "upsert",
+                RECORDS.c.state.in_(("accepted", "rejected")),
+            )
+            .order_by(RECORDS.c.position)
+        )
+        with self._transaction() as connection:
+            for row in connection.execute(wanted).mappings():
+                yield Sent(
+                    row["position"], row["key_hash"], row["state"], row["changed_at"].replace(tzinfo=dt.UTC)
+                )
 
     def acknowledged_count(self, line: LineKey) -> int:
         """How many keys the destination has acknowledged."""

@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestration.activation.deliveries import Delivery, take_in_deliveries, write_deliveries
+from orchestration.activation.deliveries import (
+    Delivery,
+    export_deliveries,
+    take_in_deliveries,
+    write_deliveries,
+)
+from orchestration.activation.ledger import Ledger, NewRecord, NewRun, Settlement
+from orchestration.activation.lines import Line
 from orchestration.ingestion.registry import Registry
 from tests.unit.published_support import NOW, PublishedHome
 
@@ -41,6 +48,10 @@ def delivery(
         journey_node="spring_sms",
         content_id="t1",
     )
+
+
+def line(name: str, channel: str) -> Line:
+    return Line(name, name, "a", "outbox", "upsert", "marketing", channel, "phone", ())
 
 
 def raw(place: PublishedHome) -> list[tuple[object, ...]]:
@@ -92,9 +103,8 @@ def test_the_same_deliveries_are_one_file_and_one_row(place: PublishedHome) -> N
     rows = raw(place)
     assert len(rows) == 2
     late = NOW + dt.timedelta(days=2)
-    write_deliveries(place.home, place.settings, [one, other], at=late)
-    (result,) = take_in_deliveries(place.home, place.settings, now=late)
-    assert result.status == "same_content_as"
+    assert write_deliveries(place.home, place.settings, [one, other], at=late).rows == 2
+    assert take_in_deliveries(place.home, place.settings, now=late) == ()
     assert raw(place) == rows
     assert list((place.home.deliveries / "touches").rglob("*.jsonl")) == []
 
@@ -128,6 +138,52 @@ def test_what_a_person_may_read_shows_nobody(place: PublishedHome) -> None:
     written = write_deliveries(place.home, place.settings, [delivery(place)], at=NOW)
     (result,) = take_in_deliveries(place.home, place.settings, now=NOW)
     assert PHONE not in f"{written!r}{result!r}{delivery(place)!r}"
+
+
+def test_the_ledger_comes_back_as_touches(place: PublishedHome) -> None:
+    """Accepted and rejected messages return once each; what is held, in doubt or a removal is no message, nor is a tag."""
+    clock = [NOW]
+    ledger = Ledger.open(place.home, now=lambda: clock[0])
+    sms = line("spring_sms", "sms")
+    lines = [sms, line("spring_tag", "tags")]
+    phones = [PHONE, "13800000002", PHONE, "13800000002", PHONE]
+    for one in lines:
+        new = NewRun(one.activation, one.ledger_key, "a", "upsert", "s", dt.date(2026, 6, 30), 5, 5, 0, 0, 0)
+        records = [
+            NewRecord(i, place.hash("phone", phone), f"row{i}", "remove" if i == 4 else "upsert")
+            for i, phone in enumerate(phones)
+        ]
+        run = ledger.create_run(new, records)
+        ledger.begin(run.run_id, [0, 1, 2, 4], 1)
+        ledger.settle(
+            run,
+            [
+                Settlement(0, "accepted"),
+                Settlement(1, "rejected", "84061"),
+                Settlement(2, "in_doubt", "timeout"),
+                Settlement(4, "accepted"),
+            ],
+        )
+        ledger.hold_rest(run.run_id, "cap")
+    content = (place.home.path / "ledger.sqlite").read_bytes()
+    assert not any(phone.encode() in content for phone in phones)
+
+    def told() -> list[tuple[object, ...]]:
+        export_deliveries(place.home, place.settings, ledger, lines, at=clock[0])
+        take_in_deliveries(place.home, place.settings, now=clock[0])
+        return [(row[0], row[2], row[4], row[7]) for row in raw(place)]
+
+    expected: list[tuple[object, ...]] = [
+        ("push:spring_sms:0", PHONE, "sent", "spring_sms"),
+        ("push:spring_sms:1", "13800000002", "failed", "spring_sms"),
+    ]
+    assert told() == expected
+    clock[0] += dt.timedelta(days=1)
+    assert told() == expected
+    # What was in doubt is found to have been received: it comes, and nothing comes again that the warehouse would count.
+    ledger.settle(ledger.run("spring_sms"), [Settlement(2, "accepted")])
+    assert set(told()) == {*expected, ("push:spring_sms:2", PHONE, "sent", "spring_sms")}
+    ledger.dispose()
 
 
 _STATUSES = ("sent", "delivered", "failed")
