@@ -5,15 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from orchestration.activation.activate import Activation
 from orchestration.activation.consent import ConsentError, NewestConsents, refusals
 from orchestration.activation.contact_policy import contact_policy
+from orchestration.activation.crash_points import CrashPoint
+from orchestration.activation.lines import Line as ActivationLine
+from orchestration.activation.push import Tools
 from orchestration.publishing import database
+from tests.activation_support import Crash, balances, engine
 from tests.unit.published_support import NOW, PublishedHome
 
 PHONES = {"ua": "13800000001", "ub": "13800000002", "uc": "13800000003"}
@@ -209,3 +214,27 @@ def test_quiet_hours_are_those_of_the_business_day(
     assert refused(place, at=at) == (dict.fromkeys(PHONES, "quiet_hours") if is_quiet else {})
     # Nobody notices a tag.
     assert refused(place, Line(channel="tags", purpose="service"), at=at) == {}
+
+
+@pytest.mark.parametrize("point", ["after_plan", "before_sending", "after_sending"])
+def test_a_withdrawal_that_lands_after_the_plan_is_not_sent(tmp_path: Path, point: CrashPoint) -> None:
+    """The push dies, somebody withdraws, the push is started again: counted at the destination."""
+    people = {f"1380000{number:04}": str(number) for number in range(6)}
+    one = engine(tmp_path / "home", "by_record", people)
+    place = PublishedHome(one.home.path, {f"user-{phone}": {"phone": phone} for phone in people})
+    policy = contact_policy(place.home, place.settings)
+
+    def tools(line: ActivationLine) -> Tools:
+        return replace(one.tools(line), refused_now=lambda users: policy.refused_now(Line(), users, NOW))
+
+    activation = Activation(one.home, tools, one.ledger, one.planner, one.payload)
+    one.crash = lambda at: at == point
+    with pytest.raises(Crash):
+        activation.push(one.line, one.destination)
+    assert one.server.effects() == {}
+    one.crash = lambda at: False
+    place.land("consents/new.csv", CONSENTS, "phone,13800000003,marketing,all,withdrawn,2026-07-01T09:59:59")
+    activation.push(one.line, one.destination)
+    assert sorted(key for key, _ in one.server.effects()) == sorted(set(people) - {"13800000003"})
+    assert set(one.server.effects().values()) == {1}
+    assert all(balances(one.ledger))
