@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,10 @@ from typing import Any
 import duckdb
 
 EXECUTABLE = Path(sys.executable).with_name("jingxi")
+# What dbt parsed is the same for every home with the same settings, and worth ten seconds of each new one. The stamp
+# says what it was parsed from: a home takes what does not fit for what it is.
+_PARSED = Path(__file__).parents[1] / ".pytest_cache" / "parsed"
+_PARSED_FILES = ("manifest.json", "partial_parse.msgpack", "project.json", "project.stamp")
 
 
 @dataclass(frozen=True)
@@ -42,21 +50,53 @@ def environment(**more: str) -> dict[str, str]:
 
 def jingxi(*arguments: str | Path, status: int | None = 0, timeout: float = 600) -> Outcome:
     """Run the command; fail the test when it ends with another status than the one that is expected."""
+    words = [str(argument) for argument in arguments]
+    _take_parsed(words)
     process = subprocess.run(
-        [EXECUTABLE, *map(str, arguments)],
+        [EXECUTABLE, *words],
         env=environment(),
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
     )
+    _keep_parsed(words)
     outcome = Outcome(process.returncode, process.stdout, process.stderr)
     if status is not None and outcome.status != status:
         raise AssertionError(
-            f"jingxi {' '.join(map(str, arguments))} ended with {outcome.status}, expected {status}\n"
+            f"jingxi {' '.join(words)} ended with {outcome.status}, expected {status}\n"
             f"{outcome.out[-4000:]}\n{outcome.err[-4000:]}"
         )
     return outcome
+
+
+def _take_parsed(words: Sequence[str]) -> None:
+    home, kept = _places(words)
+    if home and kept and kept.is_dir() and not (home / "dbt").exists():
+        shutil.copytree(kept, home / "dbt")
+
+
+def _keep_parsed(words: Sequence[str]) -> None:
+    home, kept = _places(words)
+    if home and kept and not kept.exists() and (home / "dbt" / _PARSED_FILES[-1]).exists():
+        part = kept.with_name(f"{kept.name}.{os.getpid()}")
+        part.mkdir(parents=True)
+        for name in _PARSED_FILES:
+            shutil.copy2(home / "dbt" / name, part)
+        part.rename(kept)
+
+
+def _places(words: Sequence[str]) -> tuple[Path | None, Path | None]:
+    """The home of a run, and where that is kept which dbt parsed for its settings."""
+    if words[0] != "run" or "--home" not in words:
+        return None, None
+    home = Path(words[words.index("--home") + 1])
+    settings = [after for word, after in itertools.pairwise(words) if word == "--set"]
+    settings += sorted(
+        f"{name}={value}" for name, value in environment().items() if name.startswith("JINGXI_")
+    )
+    settings += [file.read_text() for file in [home / "jingxi.yml"] if file.exists()]
+    return home, _PARSED / hashlib.sha256("\n".join(settings).encode()).hexdigest()[:16]
 
 
 def ask(home: Path, query: str) -> list[tuple[Any, ...]]:
