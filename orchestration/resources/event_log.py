@@ -6,6 +6,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from dagster._config.config_schema import UserConfigSchema
@@ -16,6 +17,8 @@ from dagster._serdes import ConfigurableClassData
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import QueuePool
+
+from orchestration.errors import UsageError
 
 # The index of all runs and the run at work; a web server that looks through runs opens the others again.
 _KEPT_SHARDS = 4
@@ -42,9 +45,12 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Any
     ) -> KeptSqliteEventLogStorage:
-        """The storage below DAGSTER_HOME, history/runs as by default. Raises KeyError without DAGSTER_HOME."""
+        """The storage below DAGSTER_HOME, history/runs as by default. Raises UsageError without DAGSTER_HOME."""
         del config_value
-        return cls(os.path.join(os.environ["DAGSTER_HOME"], "history", "runs"), inst_data)  # noqa: PTH118
+        home = os.environ.get("DAGSTER_HOME")
+        if not home:
+            raise UsageError("DAGSTER_HOME is not set: it names the folder dagster/ of the home.")
+        return cls(str(Path(home) / "history" / "runs"), inst_data)
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:

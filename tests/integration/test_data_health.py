@@ -493,7 +493,8 @@ def test_empty_values_are_judged_as_defined(judge: Judge, drawn: list[tuple[int,
 # --- where people see it ---
 
 
-def test_a_run_records_the_checks_of_every_table(small_home: Path) -> None:
+def test_a_run_records_the_checks_of_every_table(small_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(small_home / "dagster"))
     day, findings = read_health(small_home / "published" / "marts.duckdb", "main")
     assert day == AS_OF
     tables = {finding.table for finding in findings}
