@@ -115,8 +115,8 @@ class HttpClient:
         except OSError:
             failure = NotSent("name_not_found", "The host's name could not be resolved.")
         else:
+            pool = self._new_pool(place, address) if fresh else self._pool(place, address)
             try:
-                pool = self._pool(place, address)
                 answer = pool.urlopen(
                     method,
                     place.target,
@@ -124,7 +124,6 @@ class HttpClient:
                     headers={
                         "Host": place.host_header,
                         "User-Agent": "jingxi",
-                        **({"Connection": "close"} if fresh else {}),
                         **(headers or {}),
                     },
                     retries=False,
@@ -144,6 +143,9 @@ class HttpClient:
                 if len(content) <= MAX_ANSWER_BYTES:
                     return Answer(status, answered, content)
                 failure = OutcomeUnknown("answer_too_large")
+            finally:
+                if fresh:
+                    pool.close()
         raise failure
 
     def close(self) -> None:
@@ -159,25 +161,26 @@ class HttpClient:
         key = (place.scheme, address, place.port, place.host)
         with self._lock:
             if key not in self._pools:
-                timeout = urllib3.Timeout(connect=self._rules.connect_timeout, read=self._rules.read_timeout)
-                if place.scheme == "https":
-                    self._pools[key] = urllib3.HTTPSConnectionPool(
-                        address,
-                        place.port,
-                        timeout=timeout,
-                        maxsize=self._rules.connections,
-                        block=True,
-                        server_hostname=place.host,
-                        assert_hostname=place.host,
-                        ssl_context=ssl.create_default_context(
-                            cafile=str(self._rules.ca_file) if self._rules.ca_file else None
-                        ),
-                    )
-                else:
-                    self._pools[key] = urllib3.HTTPConnectionPool(
-                        address, place.port, timeout=timeout, maxsize=self._rules.connections, block=True
-                    )
+                self._pools[key] = self._new_pool(place, address)
             return self._pools[key]
+
+    def _new_pool(self, place: _Place, address: str) -> urllib3.HTTPConnectionPool:
+        rules = self._rules
+        timeout = urllib3.Timeout(connect=rules.connect_timeout, read=rules.read_timeout)
+        if place.scheme != "https":
+            return urllib3.HTTPConnectionPool(
+                address, place.port, timeout=timeout, maxsize=rules.connections, block=True
+            )
+        return urllib3.HTTPSConnectionPool(
+            address,
+            place.port,
+            timeout=timeout,
+            maxsize=rules.connections,
+            block=True,
+            server_hostname=place.host,
+            assert_hostname=place.host,
+            ssl_context=ssl.create_default_context(cafile=str(rules.ca_file) if rules.ca_file else None),
+        )
 
 
 def retry_after(headers: Mapping[str, str], now: dt.datetime) -> float | None:
@@ -214,8 +217,8 @@ def _place(url: str, rules: HttpRules) -> _Place:
     parts: SplitResult | None = None
     port: int | None = None
     with contextlib.suppress(ValueError):
-        parts = urlsplit(url)
-        port = parts.port
+        split = urlsplit(url)
+        port, parts = split.port, split
     if parts is None or not parts.hostname or any(ord(sign) <= 0x20 for sign in url):
         raise ConfigurationError("url_unreadable", "The URL cannot be read.")
     host = parts.hostname.lower()

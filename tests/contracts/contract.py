@@ -373,7 +373,11 @@ def nothing_personal_or_secret_is_shown(harness: Harness) -> None:
         with contextlib.suppress(DestinationError), harness.session() as session:
             shown.append(repr(session) + repr(session.send(batch_of([harness.record(0)]))))
             session.finish()
-        for position, kind in enumerate(harness.troubles):
+        if (bad := harness.bad_record()) is not None:
+            with contextlib.suppress(DestinationError):
+                shown.append(repr(harness.push([bad], run_id="9" * 26)))
+        # A server that is down stays down: the last of the troubles.
+        for position, kind in enumerate(sorted(harness.troubles, key=lambda own: own == "down")):
             harness.trouble(kind)
             try:
                 shown.append(repr(harness.push([harness.record(0)], run_id=f"{position:026d}")))
@@ -384,9 +388,6 @@ def nothing_personal_or_secret_is_shown(harness: Harness) -> None:
             finally:
                 with contextlib.suppress(NotImplementedError):
                     harness.peace()
-        if (bad := harness.bad_record()) is not None:
-            with contextlib.suppress(DestinationError):
-                shown.append(repr(harness.push([bad], run_id="9" * 26)))
     finally:
         root.setLevel(level)
         root.removeHandler(handler)
