@@ -127,7 +127,10 @@ class PostgresSession:
 
     def _prepare(self) -> None:
         with self._connection.transaction():
-            if not self._shape.has_owned:  # asking for a table that is there needs the right to make one, too
+            # Asking for a table that is there needs the right to make one, too; and of two that make it at once,
+            # one would fail.
+            if not self._shape.has_owned:
+                self._execute("select pg_advisory_xact_lock(hashtext('jingxi'))")
                 self._execute(
                     "create table if not exists {owned} "
                     "(activation text not null, key text not null, primary key (activation, key))"
