@@ -178,7 +178,6 @@ class HttpClient:
             maxsize=rules.connections,
             block=True,
             server_hostname=place.host,
-            assert_hostname=place.host,
             ssl_context=ssl.create_default_context(cafile=str(rules.ca_file) if rules.ca_file else None),
         )
 

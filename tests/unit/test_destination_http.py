@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,14 @@ from orchestration.destinations.errors import (
 from orchestration.destinations.http import HttpClient, HttpRules, retry_after
 from orchestration.destinations.protocol import Accepted, Destination, Rejected
 from orchestration.destinations.webhook import signature, signing_key
+from tests.fakes.certificates import make_certificate
 from tests.fakes.receiver import FakeReceiver
 from tests.fakes.server import RESET_AFTER, RESET_BEFORE, TIMEOUT_AFTER, Fault, ScaledClock
 from tests.unit.destination_support import batch_of, build_in, record, run_of
 
 
 def resolving_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
-    def resolve(host: str, port: int, **_: Any) -> list[Any]:
+    def resolve(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (own, port)) for own in addresses]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
@@ -263,3 +265,27 @@ def test_secrets_that_cannot_sign(
     monkeypatch.setenv("HOOK_SECRET", secret)
     with pytest.raises(ConfigurationError):
         hook(receiver, tmp_path).check()
+
+
+def test_the_certificate_must_fit_the_name_although_the_address_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = make_certificate(tmp_path, "hooks.example.com")
+    with FakeReceiver() as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
+        resolving_to(monkeypatch, "127.0.0.1")
+
+        def call(host: str, ca_file: Path | None) -> int:
+            rules = HttpRules(frozenset({host}), allow_loopback=True, ca_file=ca_file, read_timeout=2)
+            client = HttpClient(rules)
+            try:
+                return client.request("POST", f"https://{host}:{server.port}/in").status
+            finally:
+                client.close()
+
+        assert call("hooks.example.com", certificate) == 401
+        for host, ca_file in (("hooks.example.com", None), ("other.example.com", certificate)):
+            with pytest.raises(ConfigurationError, match="certificate_refused"):
+                call(host, ca_file)
