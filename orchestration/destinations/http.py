@@ -112,7 +112,7 @@ class HttpClient:
         # Raised outside of the handlers: the library's exceptions, which know the URL, do not travel along.
         try:
             address = _address(place, self._rules)
-        except OSError:
+        except (OSError, UnicodeError):  # the latter: a name that no resolver takes
             failure = NotSent("name_not_found", "The host's name could not be resolved.")
         else:
             pool = self._new_pool(place, address) if fresh else self._pool(place, address)

@@ -37,6 +37,21 @@ def _as_somebody() -> dict[str, Any]:
     return {"user": other.pw_uid, "group": other.pw_gid, "extra_groups": []}
 
 
+def _reachable(binaries: Path, folder: Path, somebody: dict[str, Any]) -> Path:
+    """The binaries, copied when the other user may not enter the folder they are in (below /root, say)."""
+    try:
+        subprocess.run([str(binaries / "postgres"), "--version"], capture_output=True, check=True, **somebody)
+    except (OSError, subprocess.CalledProcessError):
+        install, package = binaries.parent, binaries.parents[1]
+        copy = folder / "server" / package.name / install.name
+        shutil.copytree(install, copy)
+        libraries = package.with_name(package.name + ".libs")  # found by their place beside the package
+        if libraries.is_dir():
+            shutil.copytree(libraries, folder / "server" / libraries.name)
+        return copy / "bin"
+    return binaries
+
+
 @contextmanager
 def running_postgres() -> Iterator[str]:
     """Its URL (user `postgres`, without password). Everything is gone afterwards."""
@@ -52,7 +67,7 @@ def running_postgres() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    binaries = _binaries()
+    binaries = _reachable(_binaries(), folder, somebody)
     environment = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
     common: dict[str, Any] = {"env": environment, "cwd": "/", **somebody}
     server = None
