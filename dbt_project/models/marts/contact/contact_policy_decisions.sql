@@ -128,9 +128,18 @@ with
         where occurred_at >= (select {{ day_start("first_date") }} from horizon)
     ),
 
+    -- Nobody else's messages matter; without a line nothing is read.
+    reached as (
+        select lookup.id_type, lookup.id, lookup.user_id
+        from lookup
+        where
+            lookup.user_id
+            in (select members.user_id from members inner join lines on members.audience = lines.audience)
+    ),
+
     answers as (
         select
-            lookup.user_id,
+            reached.user_id,
             lower(trim(touches.channel)) as channel,
             lower(trim(touches.status)) as status,
             touches.touch_id,
@@ -138,7 +147,7 @@ with
             touches.occurred_at,
             {{ business_date("touches.occurred_at") }} as occurred_date
         from touches
-        inner join lookup on touches.id_type = lookup.id_type and touches.id = lookup.id
+        inner join reached on touches.id_type = reached.id_type and touches.id = reached.id
         where
             lower(trim(touches.status)) = 'unsubscribed' or touches.touch_id in (select touch_id from recent)
     ),
