@@ -28,6 +28,7 @@ from orchestration.ingestion.sources import LANDING, SAMPLE, dataset_names, defa
 from orchestration.jobs import MAIN_JOB
 from orchestration.lock import Holder, RunLock
 from orchestration.settings import Settings, load_settings
+from orchestration.specs.compiler import check_compiled, write_compiled
 from orchestration.warehouse.project import ensure_manifest
 
 
@@ -161,12 +162,29 @@ def run_main_job(order: RunOrder, *, console: Console | None, warnings: Console)
     purpose = f"jingxi run --as-of {as_of}"
     with RunLock(home).hold(purpose, wait=order.wait, on_wait=wait_for):
         say("Preparing")
+        if compiled := compile_changed_specs():
+            say(f"Compiled the changed specs: {compiled} files written")
         prepare_dagster(home, settings)
         result = _execute(order, origin, as_of, purpose, say)
     summary = RunSummary(home, as_of, origin.dataset)
     _gather(summary, result, home)
     summary.seconds = time.monotonic() - started
     return summary
+
+
+def compile_changed_specs() -> int:
+    """Generate what the specs ask for, when they were changed since; returns how many files that wrote.
+
+    Raises SpecError with what is wrong in them, JingxiError when the project cannot be written.
+    """
+    if not check_compiled():
+        return 0
+    try:
+        return len(write_compiled())
+    except OSError as error:
+        raise JingxiError(
+            f"The specs were changed, and {error.filename} cannot be written: let somebody who may run `jingxi compile`."
+        ) from error
 
 
 def _execute(

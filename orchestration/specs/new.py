@@ -22,7 +22,7 @@ _FOLDERS = {"audience": "audiences", "tag": "tags", "funnel": "funnels"}
 _HEAD = """\
 # yaml-language-server: $schema=../schemas/{folder}.schema.json
 # Fill in the lines marked <-; what begins with # is only read by people. `jingxi preview {name}` says what is missing,
-# and once nothing is, what it finds; `jingxi compile` makes it part of the next `jingxi run`.
+# and once nothing is, what it finds; the next `jingxi run` builds it.
 """
 _CONDITIONS = """\
 #   {column: days_since_order, between: [30, 180]}             a column of user_wide: eq ne gt gte lt lte between in contains is_null

@@ -28,8 +28,14 @@ FEW = [90, 91, 97, 121, 122]
 BUILDS = [90, 91, 92, 95, 96, 97, 104, 105, 121, 122]
 PEOPLE = 90
 # What is taken from day to day; the wide table that reads it, only where it is compared.
-STATE = ("+int_users__behaviour", "+int_users__response", "+int_users__acquisition", "+int_activity")
-WIDE = ("+user_wide", "+int_users__activities", "int_activity")
+STATE = (
+    "+int_users__behaviour",
+    "+int_users__response",
+    "+int_users__acquisition",
+    "+int_activity",
+    "+int_interests__sums",
+)
+WIDE = ("+user_wide", "+int_interests__sums", "+int_users__activities", "int_activity")
 ACTIVITIES = ("view", "cart", "search", "share", "exposure", "Spin_Wheel")
 COMPARED = {
     "marts.user_wide": "*",
@@ -37,6 +43,7 @@ COMPARED = {
     "intermediate.int_users__activities": "*",
     "intermediate.int_users__behaviour": "*",
     "intermediate.int_users__response": "*",
+    "intermediate.int_interests__sums": "*",
     "staging.stg_raw__events": "*",
     "staging.stg_raw__touches": "*",
 }
@@ -54,6 +61,9 @@ class Brand:
         self.arrivals: dict[tuple[int, str], list[dict[str, Any]]] = defaultdict(list)
         for person in range(PEOPLE):
             self._person(person)
+        # The second thing changes style, the third is described long after it was first looked at.
+        for arrives, product, style in ((0, "P1", "a"), (0, "P2", "b"), (96, "P2", "a"), (104, "P3", "b")):
+            self._arrive("products", arrives, {"product_id": product, "name": product, "style": style})
 
     def _moment(self, number: int) -> dt.datetime:
         local = dt.datetime.combine(day(number), dt.time(), SHANGHAI)
@@ -74,6 +84,7 @@ class Brand:
             "channel": pick([None, "app", "web"]),
             "touchpoint": pick([None, "home", "list", "detail"]),
             "session_id": pick([None, f"s{number // 3}"]),
+            "product_id": pick([None, "P1", "P2", "P3"]),
             **more,
         }
 
@@ -204,6 +215,7 @@ def test_forward_equals_rebuilt(tmp_path: Path, seed: int, builds: list[int]) ->
     assert went_on == [None, *(str(day(number)) for number in builds[:-1])]
     forward = held(home.home.path)
     assert len(forward["marts.user_wide"]) > PEOPLE / 2
+    assert len(forward["intermediate.int_interests__sums"]) > 10
     _agrees_with_python(forward, day(builds[-1]))
     _weekly_check_passes(home.home, day(builds[-1]))
     if builds != FEW:  # once more, without the check's own eyes
