@@ -201,6 +201,8 @@ def _expires_sql(tag: Tag, table: str = "") -> str:
     return f"{{{{ add_days('{at}confirmed__{tag.code}', {tag.spec.validity_days}) }}}}"
 
 
+# The hook empties the day when there is no user any more, and only then: rows deleted there would keep the column of a
+# new tag from being added in the same transaction.
 _DAYS_CONFIG = """{{
     config(
         materialized="incremental",
@@ -208,7 +210,7 @@ _DAYS_CONFIG = """{{
         unique_key="as_of_date",
         full_refresh=false,
         on_schema_change="append_new_columns",
-        pre_hook="{% if is_incremental() %}delete from {{ this }} where as_of_date = {{ as_of() }}{% endif %}",
+        pre_hook="{% if is_incremental() %}delete from {{ this }} where as_of_date = {{ as_of() }} and not exists (select 1 from {{ ref('int_tags__judged') }}){% endif %}",
         post_hook="delete from {{ this }} where {{ wide_day_expired('as_of_date', this) }}",
     )
 }}
@@ -489,6 +491,8 @@ from final
 
 
 _HISTORY_CONFIG = _DAYS_CONFIG.replace(
+    " and not exists (select 1 from {{ ref('int_tags__judged') }})", ""
+).replace(
     """        post_hook="delete from {{ this }} where {{ wide_day_expired('as_of_date', this) }}",
 """,
     """        meta={"by_date": "as_of_date"},

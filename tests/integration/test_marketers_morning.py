@@ -10,8 +10,19 @@ from pathlib import Path
 import openpyxl
 
 from orchestration.home import PROJECT_ROOT
-from tests.command import EXECUTABLE, Outcome, environment
+from tests.command import EXECUTABLE, Outcome, ask, environment
 
+TAG = """\
+family: spring
+title: {zh: 春季, en: Spring}
+category: behaviour
+owner: crm
+tags:
+  - tag: spring_shopper
+    title: {zh: 春季客户, en: Spring shopper}
+    description: Ordered in the last 90 days.
+    when: {column: orders_count_90d, gte: 1}
+"""
 FILLED_IN = {
     "title: {zh: , en: }   # <- what people read, in Chinese and in English": "title: {zh: 春季唤回, en: Spring win-back}",
     "owner:                # <- who answers for it": "owner: crm",
@@ -65,9 +76,13 @@ def test_a_marketers_morning(small_home: Path, tmp_path: Path) -> None:
     exports = home / "exports" / "spring_winback" / "2026-06-30"
     assert not exports.exists()
 
+    # A tag of her own, too: the days that are held get a column more.
+    (project / "dbt_project/specs/tags/spring.yml").write_text(TAG, encoding="utf-8")
+
     # Nobody has to know that rules are compiled.
     ran = jingxi("run", "--as-of", "2026-06-30")
     assert "Compiled the changed specs" in ran.out
+    assert ask(home, "select count(*) > 0 from user_tags where tag = 'spring_shopper'") == [(True,)]
     sheet = openpyxl.load_workbook(exports / "audience.xlsx", read_only=True).worksheets[0]
     rows = list(sheet.iter_rows(values_only=True))
     manifest = json.loads((exports / "manifest.json").read_text())
