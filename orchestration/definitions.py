@@ -8,16 +8,18 @@ from pathlib import Path
 
 import dagster as dg
 
+from orchestration.activation.service import declared_lines
+from orchestration.assets.activation import activation_assets, publication_check
 from orchestration.assets.health import health_checks
 from orchestration.assets.landing import landing_assets
 from orchestration.assets.published import audience_file_assets, published_asset
 from orchestration.assets.warehouse import warehouse_assets
 from orchestration.home import DBT_PROJECT_DIR, Home
-from orchestration.jobs import main_job, state_check_job
+from orchestration.jobs import activation_job, main_job, state_check_job
 from orchestration.partitions import business_days
 from orchestration.publishing.exports import declared_exports
-from orchestration.resources.workspace import WarehouseDbt, Workspace
-from orchestration.schedules import main_daily_schedule, state_check_schedule
+from orchestration.resources.workspace import Onlooker, WarehouseDbt, Workspace
+from orchestration.schedules import activation_sensor, main_daily_schedule, state_check_schedule
 from orchestration.settings import load_settings
 from orchestration.warehouse.project import dbt_executable, ensure_manifest, published_models
 
@@ -37,16 +39,19 @@ def build_definitions(
     partitions = business_days(settings)
     job = main_job(partitions)
     state_check = state_check_job()
+    activation = activation_job()
     return dg.Definitions(
         assets=[
             *landing_assets(partitions),
             warehouse_assets(manifest, partitions),
             published_asset(manifest, models["marts"] + models["private"], partitions),
             audience_file_assets(declared_exports(), partitions),
+            *activation_assets(list(declared_lines().values())),
         ],
-        jobs=[job, state_check],
+        jobs=[job, state_check, activation],
+        sensors=[activation_sensor(job, activation)],
         schedules=[main_daily_schedule(job, home, settings), state_check_schedule(state_check, settings)],
-        asset_checks=[health_checks()],
+        asset_checks=[health_checks(), publication_check()],
         resources={
             "workspace": Workspace(
                 home_path=str(home.path),
@@ -54,6 +59,12 @@ def build_definitions(
                 overrides=list(overrides),
                 purpose=purpose,
                 wait=wait,
+            ),
+            "onlooker": Onlooker(
+                home_path=str(home.path),
+                settings_file=str(settings_file) if settings_file else None,
+                overrides=list(overrides),
+                purpose=purpose,
             ),
             "dbt": WarehouseDbt(
                 project_dir=str(DBT_PROJECT_DIR),

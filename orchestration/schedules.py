@@ -39,6 +39,25 @@ def state_check_schedule(job: dg.JobDefinition, settings: Settings) -> dg.Schedu
     )
 
 
+def activation_sensor(
+    main: UnresolvedAssetJobDefinition, activation: UnresolvedAssetJobDefinition
+) -> dg.SensorDefinition:
+    """After each main job that ended well. Stopped until somebody starts it: nothing leaves the machine by itself."""
+
+    @dg.run_status_sensor(
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        name="activation_sensor",
+        monitored_jobs=[main],
+        request_job=activation,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Pushes every activation line when a business day was published.",
+    )
+    def activation_after_publication(context: dg.RunStatusSensorContext) -> dg.RunRequest:
+        return dg.RunRequest(run_key=context.dagster_run.run_id)
+
+    return activation_after_publication
+
+
 def main_daily_schedule(
     job: UnresolvedAssetJobDefinition, home: Home, settings: Settings
 ) -> dg.ScheduleDefinition:

@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -237,6 +238,29 @@ class PublishConfig(_Group):
     keep_versions: int = Field(3, ge=1, description="Parquet versions kept, the current one included")
 
 
+class ActivationConfig(_Group):
+    """Sending to destinations."""
+
+    ledger_url: str | None = Field(
+        None,
+        description="Where the ledger lies, as an SQLAlchemy URL without a password, such as "
+        "postgresql+psycopg://jingxi@db/jingxi (password: PGPASSWORD or .pgpass); empty: ledger.sqlite in the home",
+    )
+    max_age_days: int = Field(
+        2,
+        ge=0,
+        le=365,
+        description="Days since the marts were published, or that they lag behind, up to which they are sent",
+    )
+
+    @field_validator("ledger_url")
+    @classmethod
+    def _no_password(cls, value: str | None) -> str | None:
+        if value and re.search(r"//[^/@]*:[^/@]*@", value):
+            raise ValueError("must not hold a password; give it in PGPASSWORD")
+        return value
+
+
 class EngineConfig(_Group):
     """DuckDB."""
 
@@ -270,6 +294,7 @@ class Settings(_Group):
     timeline: TimelineConfig = TimelineConfig()
     health: HealthConfig = HealthConfig()
     publish: PublishConfig = PublishConfig()
+    activation: ActivationConfig = ActivationConfig()
     engine: EngineConfig = EngineConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 

@@ -44,11 +44,17 @@ class Plan:
     held: Mapping[str, int]
     objections: Sequence[str]
     rows: Callable[[], Iterator[Sequence[PlannedRow]]]
+    close: Callable[[], None] = lambda: None
 
     @property
     def planned(self) -> int:
         """Rows of the run, held ones included."""
         return self.added + self.changed + self.removed
+
+    @property
+    def sendable(self) -> int:
+        """Rows that would be sent."""
+        return self.planned - sum(self.held.values())
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers only."""
@@ -99,6 +105,17 @@ class Outcome:
     def ok(self) -> bool:
         """Whether nothing is left for a person to do but to look at dead letters."""
         return not self.in_doubt and (self.run is None or self.run.state == "finished")
+
+    @property
+    def sentence(self) -> str:
+        """What a person has to do, if anything."""
+        if self.run is not None and self.awaits_approval:
+            return f"{self.run.reason} When that is right: jingxi push --approve {self.run.run_id}"
+        if self.run is not None and self.run.state == "failed":
+            return f"{self.line.activation}: {self.run.reason}"
+        if self.in_doubt:
+            return f"{self.line.activation}: {self.in_doubt:,} records are in doubt: jingxi push --runs"
+        return "Nothing waits for a person."
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers and codes, as JSON types."""
@@ -181,9 +198,12 @@ class Activation:
         if current is not None and current.source == source:
             return self._outcome(line, self.ledger.run(current.run_id), settled)
         plan = self.planner.plan(line, destination, retry=retry)
-        if not plan.planned:
-            return self._outcome(line, None, settled, plan)
-        run = self._record(tools.reach, line, plan)
+        try:
+            if not plan.sendable and (not plan.planned or self._told_before(line, plan)):
+                return self._outcome(line, None, settled, plan)
+            run = self._record(tools.reach, line, plan)
+        finally:
+            plan.close()
         if plan.objections:
             self.ledger.set_state(run.run_id, "awaiting_approval", " ".join(plan.objections))
             return self._outcome(line, self.ledger.run(run.run_id), settled, plan)
@@ -194,7 +214,14 @@ class Activation:
 
     def dry_run(self, line: Line, destination: Destination, *, retry: bool = False) -> Plan:
         """What a push would plan now; nothing is written, no call is made."""
-        return self.planner.plan(line, destination, retry=retry)
+        plan = self.planner.plan(line, destination, retry=retry)
+        plan.close()
+        return plan
+
+    def _told_before(self, line: Line, plan: Plan) -> bool:
+        """Whether an earlier run from the same source said already who is held, and nothing else is to be said."""
+        last = self.ledger.runs(line.ledger_key, limit=1)
+        return bool(last) and last[0].is_closed and last[0].source == plan.source
 
     def _record(self, reach: Callable[[CrashPoint], None], line: Line, plan: Plan) -> Run:
         """Write the payload, then the run. In between nothing knows of the payload: it is swept later."""

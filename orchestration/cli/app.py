@@ -61,6 +61,7 @@ class NewSpec(StrEnum):
     AUDIENCE = "audience"
     TAG = "tag"
     FUNNEL = "funnel"
+    ACTIVATION = "activation"
 
 
 def _home(path: Path) -> Home:
@@ -254,9 +255,8 @@ def new(
 
     file = new_spec(kind.value, name)
     console.print(f"Wrote {file}", markup=False, highlight=False, soft_wrap=True)
-    console.print(
-        f"Fill in the lines marked <-, then look: `jingxi preview {name}`.", markup=False, highlight=False
-    )
+    look = f"jingxi push {name} --dry-run" if kind is NewSpec.ACTIVATION else f"jingxi preview {name}"
+    console.print(f"Fill in the lines marked <-, then look: `{look}`.", markup=False, highlight=False)
 
 
 @app.command()
@@ -358,6 +358,84 @@ def export(
     console.print(f"{result.rows:,} users, {result.held_out:,} held out, as of {result.as_of}:")
     for file in result.files:
         console.print(f"  {file.path}", soft_wrap=True)
+
+
+@app.command()
+def push(
+    audience: Annotated[
+        str | None, typer.Argument(help="Audience, or name of one activation line. Default: every line.")
+    ] = None,
+    destination: Annotated[str | None, typer.Option(help="Only lines to this destination.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be sent; write nothing, call nothing.")
+    ] = False,
+    approve: Annotated[
+        str | None, typer.Option(help="Run that waits for a person: let it go.", metavar="RUN")
+    ] = None,
+    runs: Annotated[bool, typer.Option("--runs", help="List the last runs instead.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send audiences to their destinations: what is new, changed or gone since the last time, nothing twice."""
+    from orchestration.cli import pushing
+
+    if approve and (audience or destination or dry_run):
+        raise UsageError("--approve names a run; leave audience, --destination and --dry-run out.")
+    target = _home(home)
+    loaded, _ = load_settings(target, settings_file=settings, overrides=tuple(set_ or ()))
+    order = pushing.PushOrder(target, loaded, audience, destination, dry_run, approve)
+    shown = None if as_json else console
+    told, well = (pushing.show_runs(order, shown), True) if runs else pushing.push(order, shown)
+    if as_json:
+        _print_json(told)
+    if not well:
+        raise typer.Exit(1)
+
+
+@app.command()
+def retry(
+    activation: Annotated[
+        str | None, typer.Argument(help="Audience, or name of one activation line. Default: every line.")
+    ] = None,
+    run_: Annotated[
+        str | None,
+        typer.Option(
+            "--run", help="Run whose records in doubt you know about; with --sent or so.", metavar="RUN"
+        ),
+    ] = None,
+    sent: Annotated[bool, typer.Option("--sent", help="All of them arrived.")] = False,
+    not_sent: Annotated[
+        bool, typer.Option("--not-sent", help="None of them arrived; they are sent.")
+    ] = False,
+    arrived: Annotated[
+        Path | None, typer.Option(help="File with the keys that arrived, one a line; the others did not.")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send dead letters again (records that the destination refused), or say what became of records in doubt."""
+    from orchestration.cli import pushing
+
+    target = _home(home)
+    loaded, _ = load_settings(target, settings_file=settings, overrides=tuple(set_ or ()))
+    order = pushing.PushOrder(target, loaded, activation, retry=True)
+    shown = None if as_json else console
+    decisions = sum((sent, not_sent, arrived is not None))
+    if bool(run_) != bool(decisions) or decisions > 1:
+        raise UsageError("Give --run with exactly one of --sent, --not-sent and --arrived, or none of them.")
+    if run_:
+        told: Any = pushing.decide(order, run_, arrived=arrived, sent=sent, console=shown)
+        well = True
+    else:
+        told, well = pushing.push(order, shown)
+    if as_json:
+        _print_json(told)
+    if not well:
+        raise typer.Exit(1)
 
 
 @app.command()

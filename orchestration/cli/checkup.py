@@ -12,6 +12,9 @@ from typing import Any
 
 import duckdb
 
+from orchestration.activation.ledger import Ledger
+from orchestration.destinations.errors import DestinationError
+from orchestration.destinations.registry import load_destinations
 from orchestration.errors import JingxiError
 from orchestration.home import Home
 from orchestration.lock import RunLock
@@ -54,6 +57,8 @@ def check_up(home: Home, settings: Settings) -> list[Finding]:
         _specs(),
         _published(home),
         _health(home),
+        *_destinations(home),
+        _ledger(home, settings),
     ]
 
 
@@ -180,3 +185,43 @@ def _health(home: Home) -> Finding:
         "\n".join(finding.said() for finding in unusual[:_FINDINGS_SHOWN])
         + ('\n…; see `jingxi sql "from data_health"`' if len(unusual) > _FINDINGS_SHOWN else ""),
     )
+
+
+def _destinations(home: Home) -> list[Finding]:
+    """Every destination that the home declares, asked whether it works; nothing is sent."""
+    try:
+        destinations = load_destinations(home.path)
+    except JingxiError as error:
+        return [Finding("destinations", False, "cannot be used", str(error))]
+    findings = []
+    for name, destination in destinations.items():
+        try:
+            destination.check()
+        except DestinationError as error:
+            findings.append(Finding(f"destination {name}", False, error.code, error.hint))
+        except JingxiError as error:
+            findings.append(Finding(f"destination {name}", False, "cannot be used", str(error)))
+        else:
+            findings.append(Finding(f"destination {name}", True, "ready"))
+    return findings
+
+
+def _ledger(home: Home, settings: Settings) -> Finding:
+    """What activation left for a person to do."""
+    if settings.activation.ledger_url is None and not (home.path / "ledger.sqlite").exists():
+        return Finding("ledger", True, "made by the first `jingxi push`")
+    try:
+        ledger = Ledger.open(home, settings.activation.ledger_url)
+        waiting = ledger.runs(states=("awaiting_approval",))
+        doubtful = ledger.runs(in_doubt=True)
+        last = ledger.runs(limit=1)
+        ledger.dispose()
+    except JingxiError as error:
+        return Finding("ledger", False, "cannot be read", str(error))
+    advice = [f"Look, then: jingxi push --approve {run.run_id} ({run.reason})" for run in waiting]
+    advice += [
+        f"{run.in_doubt:,} records of {run.activation} are in doubt: jingxi push {run.activation}"
+        for run in doubtful
+    ]
+    found = f"last run {last[0].activation}: {last[0].state}" if last else "no run yet"
+    return Finding("ledger", not advice, found, "\n".join(advice[:_FINDINGS_SHOWN]))

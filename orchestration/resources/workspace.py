@@ -60,6 +60,17 @@ class Workspace(dg.ConfigurableResource["Workspace"]):
             yield self
 
 
+class Onlooker(Workspace):
+    """The home for work that only reads what is published: it waits for nobody and nobody waits for it."""
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Workspace]:
+        """Nothing is locked: a push of hours must not keep the nightly run out."""
+        if context.instance and context.run_id:
+            context.instance.add_run_tags(context.run_id, {PROCESS_TAG: str(os.getpid())})
+        yield self
+
+
 def _end_dead_runs(instance: dg.DagsterInstance) -> None:
     """Say of runs whose process is gone that they failed: a queue would wait for them for ever."""
     unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.home import DBT_PROJECT_DIR
-from orchestration.specs import audience_sql, audiences, funnel_kind, tag_sql, tags
+from orchestration.specs import activations, audience_sql, audiences, funnel_kind, tag_sql, tags
 from orchestration.specs.activities import read_activities
 from orchestration.specs.audiences import Audience
 from orchestration.specs.catalog import Column, read_columns, read_identifier_types, read_segments
@@ -18,7 +18,7 @@ from orchestration.specs.kinds import Kind, Loaded, Project
 from orchestration.specs.tags import Tag
 
 # Every kind of spec, in the order in which they are checked and compiled. Plug a new kind in here.
-KINDS: tuple[Kind[Any], ...] = (tag_sql.KIND, audience_sql.KIND, funnel_kind.KIND)
+KINDS: tuple[Kind[Any], ...] = (tag_sql.KIND, audience_sql.KIND, funnel_kind.KIND, activations.KIND)
 
 
 def load_project(dbt_dir: Path = DBT_PROJECT_DIR, *, columns: Mapping[str, Column] | None = None) -> Project:

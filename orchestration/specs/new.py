@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from orchestration.errors import UsageError
 from orchestration.home import DBT_PROJECT_DIR
+from orchestration.specs.activations import ActivationSpec
 from orchestration.specs.audiences import AudienceSpec
 from orchestration.specs.documents import checked_name
 from orchestration.specs.funnels import FunnelSpec, declared_names
@@ -16,13 +17,48 @@ from orchestration.specs.kinds import Project
 from orchestration.specs.loader import read_project
 from orchestration.specs.tags import CATEGORY_LABELS, TagFamilySpec
 
-NewKind = Literal["audience", "tag", "funnel"]
-_FOLDERS = {"audience": "audiences", "tag": "tags", "funnel": "funnels"}
+NewKind = Literal["audience", "tag", "funnel", "activation"]
+_FOLDERS = {"audience": "audiences", "tag": "tags", "funnel": "funnels", "activation": "activations"}
 
 _HEAD = """\
 # yaml-language-server: $schema=../schemas/{folder}.schema.json
 # Fill in the lines marked <-; what begins with # is only read by people. `jingxi preview {name}` says what is missing,
 # and once nothing is, what it finds; the next `jingxi run` builds it.
+"""
+_ACTIVATION_HEAD = """\
+# yaml-language-server: $schema=../schemas/activations.schema.json
+# Fill in the lines marked <-; what begins with # is only read by people. `jingxi compile` says what is missing and makes
+# it part of the next `jingxi run`; then `jingxi push {name} --dry-run` shows what would be sent, and to how many.
+"""
+_ACTIVATION = """\
+
+activation: {name}
+title: {{zh: , en: }}   # <- what people read, in Chinese and in English
+owner:                # <- who answers for it, and for what is refused
+description:          # <- what it is for, in a sentence
+
+audience:             # <- who is sent: a name of dbt_project/specs/audiences
+destination: outbox   # a name of <home>/destinations.yml; outbox is a folder of files in the home
+mode: upsert          # insert: who is new · update: who changed · upsert: both · mirror: also removes who left · full: everybody
+purpose: marketing    # marketing needs consent, service does not
+channel: sms          # wecom, sms, email, file, ads, …: what consent and contact rules speak of
+key: phone            # what tells people apart there: a type of identifier, or user_id
+
+# The destination's fields and where each comes from; as few as the purpose needs.
+fields:
+  last_order: {{column: days_since_order}}
+  # power: {{tag: spending_power}}
+  # member: {{identifier: member_id}}
+  # brand: {{value: Jingxi}}
+
+# options: {{template: SMS_1}}   # what the destination is told once for all
+# priority: 10                 # 1 comes first when several lines want to reach a user
+# sends_at: "10:00"            # business time at which it is meant to be sent
+# content_id: spring_letter    # nobody gets the same content twice
+# campaign_id: spring
+
+# Beyond these bounds a run waits for `jingxi push --approve RUN`.
+guard: {{max_change_percent: 50, max_removed_percent: 30}}
 """
 _CONDITIONS = """\
 #   {column: days_since_order, between: [30, 180]}             a column of user_wide: eq ne gt gte lt lte between in contains is_null
@@ -130,7 +166,7 @@ period: [all, month]    # by when the first step happened: all, month, week, day
 
 
 def new_spec(kind: NewKind, name: str, dbt_dir: Path = DBT_PROJECT_DIR) -> Path:
-    """Write the file of a new audience, tag (in a family of its own) or funnel.
+    """Write the file of a new audience, tag (in a family of its own), funnel or activation line.
 
     Raises UsageError for a name that is none, or that is taken.
     """
@@ -143,7 +179,7 @@ def new_spec(kind: NewKind, name: str, dbt_dir: Path = DBT_PROJECT_DIR) -> Path:
     taken = [file for suffix in (".yml", ".yaml") if (file := folder / (name + suffix)).exists()]
     place = str(taken[0].relative_to(dbt_dir.parent)) if taken else _declared(kind, project).get(name)
     if place:
-        raise UsageError(f"There is already {'an' if kind == 'audience' else 'a'} {kind} {name}: {place}.")
+        raise UsageError(f"There is already {'an' if kind[0] == 'a' else 'a'} {kind} {name}: {place}.")
     file = folder / f"{name}.yml"
     folder.mkdir(parents=True, exist_ok=True)
     with file.open("x", encoding="utf-8", newline="\n") as target:
@@ -153,6 +189,11 @@ def new_spec(kind: NewKind, name: str, dbt_dir: Path = DBT_PROJECT_DIR) -> Path:
 
 def _declared(kind: NewKind, project: Project) -> dict[str, str]:
     """Names of a kind, with the file that declares each."""
+    if kind == "activation":
+        return {
+            entry.spec.activation: entry.document.file
+            for entry in project.below("activations", ActivationSpec)
+        }
     if kind == "audience":
         return {
             entry.spec.audience: entry.document.file for entry in project.below("audiences", AudienceSpec)
@@ -171,6 +212,8 @@ def _declared(kind: NewKind, project: Project) -> dict[str, str]:
 
 
 def _text(kind: NewKind, name: str, project: Project) -> str:
+    if kind == "activation":
+        return _ACTIVATION_HEAD.format(name=name) + _ACTIVATION.format(name=name)
     head = _HEAD.format(folder=_FOLDERS[kind], name=name)
     if kind == "funnel":
         return head + _FUNNEL.format(name=name)

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from orchestration.errors import UsageError
 from orchestration.home import DBT_PROJECT_DIR, Home
+from orchestration.specs import activations
 from orchestration.specs.audience_sql import audience_cte, cte
 from orchestration.specs.audiences import BUCKETS, Audience, in_order
 from orchestration.specs.documents import SpecError, nearest, read_document, shown
@@ -126,6 +127,8 @@ def preview_spec(
         project, name, only = _with_file(Path(name).absolute(), dbt_dir)
     else:
         project = load_project(dbt_dir)
+    if only == "activations" or name in {one.spec.activation for one in project.of(activations.KIND)}:
+        raise UsageError(f"{name} is an activation: `jingxi push {name} --dry-run` shows what it would send.")
     tags, audiences = load_tags(project), load_audiences(project)
     wanted = [tag for tag in tags.values() if name in (tag.code, tag.family.family)]
     funnels = {funnel.name: funnel for funnel in read_funnels(project)[0]}

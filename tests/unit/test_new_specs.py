@@ -25,6 +25,7 @@ FILLED = {
     "owner:": "owner: crm",
     "category:": "category: behaviour",
     "description:": "description: A test.",
+    "audience:": "audience: second_order",
     "who:": "who: {did: view, within_days: 7}",
     "when:": "when: {did: view, within_days: 7}",
 }
@@ -73,7 +74,9 @@ def test_a_new_spec_asks_for_what_is_missing_and_then_compiles(dbt_dir: Path, ki
     assert "is empty" in str(caught.value)
     fill_in(file)
     project = load_project(dbt_dir)
-    assert any("spring" in text for path, text in compile_specs(project).items() if path.endswith(".sql"))
+    assert any(
+        "spring" in text for path, text in compile_specs(project).items() if path.endswith((".sql", ".csv"))
+    )
 
 
 def test_every_condition_that_the_comments_show_is_right(dbt_dir: Path) -> None:
