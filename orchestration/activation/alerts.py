@@ -18,6 +18,7 @@ from orchestration.activation.lines import Line
 from orchestration.home import Home
 
 LOGGER = logging.getLogger("jingxi.alerts")
+LOGGER.addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)

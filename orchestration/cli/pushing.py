@@ -149,6 +149,7 @@ def _show(console: Console | None, done: Sequence[Mapping[str, Any]]) -> None:
         console.print("There is no activation line; `jingxi new activation NAME` begins one.")
         return
     table = Table("activation", "to", "run", "state")
+    table.columns[0].no_wrap = table.columns[2].no_wrap = True
     for name in ("planned", "accepted", "rejected", "in doubt", "held"):
         table.add_column(name, justify="right")
     for one in done:
