@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from orchestration.activation.activate import Activation, Outcome, Plan
 from orchestration.activation.alerts import note
 from orchestration.activation.contact_policy import contact_policy
+from orchestration.activation.deliveries import export_deliveries
 from orchestration.activation.ledger import Ledger, Run
 from orchestration.activation.lines import Line, LineField, LineGuard
 from orchestration.activation.payload import Keys
@@ -144,9 +145,13 @@ class Desk:
     lines: Mapping[str, Line]
     destinations: Mapping[str, Destination]
     activation: Activation
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
 
     def push(self, line: Line, *, approve: str | None = None, retry: bool = False) -> Outcome:
-        """Push one line; the first failure and the recovery are alerts. Raises JingxiError."""
+        """Push one line; the first failure and the recovery are alerts, and deliveries go back to the intake.
+
+        Raises JingxiError.
+        """
         try:
             outcome = self.activation.push(
                 line, destination_of(line, self.destinations), approve=approve, retry=retry
@@ -157,6 +162,7 @@ class Desk:
             note(self.home, line, ok=False, sentence=str(error))
             raise
         note(self.home, line, ok=outcome.ok, sentence=outcome.sentence)
+        export_deliveries(self.home, self.settings, self.ledger, [line], at=self.now())
         return outcome
 
     def dry_run(self, line: Line, *, retry: bool = False) -> Plan:
@@ -234,4 +240,4 @@ def open_desk(
         )
 
     planner = WarehousePlanner(home, settings, ledger, keys, policy, audience_guards=guards, now=now)
-    return Desk(home, settings, ledger, lines, destinations, Activation(home, tools, ledger, planner))
+    return Desk(home, settings, ledger, lines, destinations, Activation(home, tools, ledger, planner), now)

@@ -12,6 +12,7 @@ import pytest
 from orchestration.activation.activate import Outcome
 from orchestration.activation.alerts import note
 from orchestration.assets import activation as assets
+from orchestration.assets.published import PUBLISHED_KEY, audience_key
 from orchestration.home import Home
 from orchestration.jobs import ACTIVATION_JOB, MAIN_JOB, activation_job, main_job
 from orchestration.partitions import business_days
@@ -25,11 +26,11 @@ PEOPLE = {f"p{i}": "1" for i in range(5)}
 def definitions(folder: Path) -> dg.Definitions:
     partitions = business_days(Settings())
 
-    @dg.asset(key=assets.PUBLISHED_KEY, partitions_def=partitions)
+    @dg.asset(key=PUBLISHED_KEY, partitions_def=partitions)
     def published() -> None:
         return
 
-    @dg.asset(key=assets.audience_key("winback"), deps=[assets.PUBLISHED_KEY], partitions_def=partitions)
+    @dg.asset(key=audience_key("winback"), deps=[PUBLISHED_KEY], partitions_def=partitions)
     def files() -> None:
         return
 
