@@ -1,7 +1,7 @@
 {#-
     What changes in the counts of all time, 7, 30 and 90 days from `forward_from()` to as_of, from the CTEs `tracked` and
-    `dealings`: rows that were added (with their moment and day), rows that left a window, and rows that were taken back
-    (`is_removed`, 0). One scan per reason, so that each reads only the part of the stream that can hold its rows.
+    `dealings`: rows that were added, rows that were taken back (`is_removed`), both with their moment and day, and rows that
+    left a window. One scan per reason, so that each reads only the part of the stream that can hold its rows.
 -#}
 {% macro tally_moves(columns) -%}
     {%- for part in ["tracked", "dealings"] %}
@@ -19,12 +19,14 @@
         union all
         select
             {{ columns | join(", ") }},
-            cast(null as timestamp) as occurred_at,
-            cast(null as date) as activity_date,
-            0 as total_count,
-            0 as count_7d,
-            0 as count_30d,
-            0 as count_90d,
+            occurred_at,
+            activity_date,
+            -1 as total_count,
+            {% for days in [7, 30, 90] %}
+                case
+                    when activity_date > {{ add_days(forward_from(), -days) }} then -1 else 0
+                end as count_{{ days }}d,
+            {% endfor %}
             true as is_removed
         from {{ part }}
         where {{ is_removed() }}

@@ -10,9 +10,9 @@
     union
     select owner_key
     from owners
-    where owner_key is distinct from previous_owner_key and owner_key is not null
+    where changed_on > {{ forward_from() }} and owner_key is not null
     union
     select previous_owner_key as owner_key
     from owners
-    where owner_key is distinct from previous_owner_key and previous_owner_key is not null
+    where changed_on > {{ forward_from() }} and previous_owner_key is not null
 {%- endmacro %}

@@ -1,4 +1,4 @@
-{{ config(materialized="running", incremental_strategy="whole") }}
+{{ config(materialized="running", unique_key="actor_key", meta={"tombstones": true}) }}
 
 with
     lookup as (select * from {{ ref("int_identity__lookup") }}),
@@ -13,15 +13,22 @@ with
     owned as (select actor_key, {{ row_hash(["user_id"]) }} as owner_key, user_id from actors),
     final as (
         {% if is_forward() %}
+            -- Only those whose owner has changed. One without owner stays for one build, so that its old
+            -- owner is
+            -- known to have lost it.
             select
                 coalesce(owned.actor_key, held.actor_key) as actor_key,
                 owned.owner_key,
                 owned.user_id,
-                held.owner_key as previous_owner_key
+                held.owner_key as previous_owner_key,
+                {{ as_of() }} as changed_on,
+                owned.actor_key is null and held.owner_key is null as is_gone
             from owned
             full outer join {{ this }} as held on held.actor_key = owned.actor_key
-            where owned.actor_key is not null or held.owner_key is not null
-        {% else %}select *, owner_key as previous_owner_key from owned
+            where
+                owned.owner_key is distinct from held.owner_key
+                or (owned.actor_key is null and held.owner_key is null)
+        {% else %}select *, owner_key as previous_owner_key, {{ as_of() }} as changed_on from owned
         {% endif %}
     )
 select *

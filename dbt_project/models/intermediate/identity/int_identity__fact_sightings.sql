@@ -32,15 +32,17 @@ with
         {%- set held_until = day_start(forward_from() ~ " + interval 1 day") -%}
         {% for table, key, seen_at in tables %}
             {%- set columns = ["id_type", "id", seen_at, "_file_id", "_record"] + key -%}
-            -- Records that arrived before with a moment that has come since: all their versions.
-            {{ table }}_awakened as (
+            {%- set awakened %}
                 select {{ row_hash(record_key(table)) }} as key_hash
                 from {{ ever_arrived(table) }}
                 where
                     _arrived_on <= {{ forward_from() }}
                     and {{ seen_at }} >= {{ held_until }}
                     and {{ happened(seen_at) }}
-            ),
+            {%- endset %}
+            {%- set has_awakened = has_rows(awakened) %}
+            -- Records that arrived before with a moment that has come since: all their versions.
+            {{ table }}_awakened as ({{ awakened }}),
             {{ table }} as (
                 select
                     id_type,
@@ -50,16 +52,18 @@ with
                     in_force_from,
                     in_force_until
                 from ({{ record_versions(table, columns, relation=ever_arrived_since(table)) }}) as arrived
-                where {{ row_hash(record_key(table)) }} not in (select key_hash from {{ table }}_awakened)
-                union all
-                select
-                    id_type,
-                    id,
-                    {{ seen_at }} as seen_at,
-                    {{ row_hash(record_key(table)) }} as key_hash,
-                    in_force_from,
-                    in_force_until
-                from ({{ record_versions(table, columns, among=table ~ "_awakened") }}) as awakened
+                {% if has_awakened %}
+                    where {{ row_hash(record_key(table)) }} not in (select key_hash from {{ table }}_awakened)
+                    union all
+                    select
+                        id_type,
+                        id,
+                        {{ seen_at }} as seen_at,
+                        {{ row_hash(record_key(table)) }} as key_hash,
+                        in_force_from,
+                        in_force_until
+                    from ({{ record_versions(table, columns, among=table ~ "_awakened") }}) as awakened
+                {% endif %}
             ),
         {% endfor %}
     {% endif %}

@@ -1,4 +1,10 @@
-{{ config(materialized="running", unique_key="owner_key", meta={"tombstones": true}) }}
+{{
+    config(
+        materialized="running",
+        unique_key="owner_key",
+        meta={"tombstones": true, "scratch": ["recounted", "actors"]},
+    )
+}}
 
 {%- set forward = is_forward() %}
 {%- set windows = {
@@ -24,6 +30,7 @@
     {%- do numbers.update({activity: loop.index}) %}
 {%- endfor %}
 
+{%- set imports %}
 with
 
     tallies as {{ inline() }} (select * from {{ ref("int_users__tallies") }}),
@@ -35,164 +42,180 @@ with
     owners as {{ inline() }} (select * from {{ ref("int_activity__owners") }}),
 
     passive_activities as (select * from {{ ref("passive_activities") }}),
-    {% if forward %}
+{% endset %}
 
-        moves as ({{ tally_moves(["actor_key", "activity"]) }}),
+{%- if forward %}
+    {#- What was taken back, or has gone to another user, cannot be subtracted from a last moment: all of them is counted again. -#}
+    {%- set recounted %}
+        {{ imports }}
 
-        -- What was taken back, or has gone to another user, cannot be subtracted from a last moment: of
-        -- these users
-        -- all is counted again.
-        removed_actors as (select distinct actor_key from moves where is_removed),
+        removed_actors as (
+            select actor_key
+            from tracked
+            where {{ is_removed() }}
+            union
+            select actor_key
+            from dealings
+            where {{ is_removed() }}
+        )
 
-        recounted as ({{ touched_owners("removed_actors") }}),
-    {% endif %}
+        {{ touched_owners("removed_actors") }}
+    {% endset %}
+    {%- set recounted = counted_rows("recounted", recounted) %}
+    {%- set actors %}
+        select owners.actor_key, owners.owner_key
+        from {{ ref("int_activity__owners") }} as owners
+        inner join ({{ recounted }}) as recounted on owners.owner_key = recounted.owner_key
+    {% endset %}
+    {%- set actors = counted_rows("actors", actors) %}
+{%- endif %}
 
-    -- Numbers for the activities that have columns: comparing texts would be most of the work.
-    activity_numbers as (
-        select activity, activity_number
-        from
-            (
-                values
-                    {% for name, (activity, days) in windows.items() %}
-                        ('{{ activity }}', {{ loop.index }}) {%- if not loop.last %},{% endif %}
-                    {% endfor %}
-            ) as numbered(activity, activity_number)
+{{ imports }}
+{% if forward %}
+
+    recounted as ({{ recounted }}), moves as ({{ tally_moves(["actor_key", "activity"]) }}),
+{% endif %}
+
+actors as ({% if forward %}{{ actors }}{% else %}select * from owners where owner_key is not null{% endif %}),
+
+-- Numbers for the activities that have columns: comparing texts would be most of the work.
+activity_numbers as (
+    select activity, activity_number
+    from
+        (
+            values
+                {% for name, (activity, days) in windows.items() %}
+                    ('{{ activity }}', {{ loop.index }}) {%- if not loop.last %},{% endif %}
+                {% endfor %}
+        ) as numbered(activity, activity_number)
+),
+
+standing as (
+    select
+        actors.owner_key,
+        tallies.activity,
+        tallies.last_at,
+        tallies.last_date,
+        tallies.count_7d,
+        tallies.count_30d,
+        tallies.count_90d
+    from tallies
+    inner join actors on tallies.actor_key = actors.actor_key
+),
+{% if forward %}
+
+    moved as (
+        select
+            actor_key,
+            activity,
+            max(occurred_at) as last_at,
+            max(activity_date) as last_date,
+            sum(count_7d) as count_7d,
+            sum(count_30d) as count_30d,
+            sum(count_90d) as count_90d
+        from moves
+        group by actor_key, activity
     ),
 
-    standing as (
+    facts as (
+        select *
+        from standing
+        union all
         select
             owners.owner_key,
-            tallies.activity,
-            tallies.last_at,
-            tallies.last_date,
-            tallies.count_7d,
-            tallies.count_30d,
-            tallies.count_90d
-        from tallies
-        inner join owners on tallies.actor_key = owners.actor_key
-        {% if forward %} inner join recounted on owners.owner_key = recounted.owner_key {% endif %}
-        where owners.owner_key is not null
+            moved.activity,
+            moved.last_at,
+            moved.last_date,
+            moved.count_7d,
+            moved.count_30d,
+            moved.count_90d
+        from moved
+        inner join owners on moved.actor_key = owners.actor_key
+        left join recounted on owners.owner_key = recounted.owner_key
+        where owners.owner_key is not null and recounted.owner_key is null
     ),
-    {% if forward %}
+{% endif %}
 
-        moved as (
-            select
-                actor_key,
-                activity,
-                max(occurred_at) as last_at,
-                max(activity_date) as last_date,
-                sum(count_7d) as count_7d,
-                sum(count_30d) as count_30d,
-                sum(count_90d) as count_90d
-            from moves
-            group by actor_key, activity
-        ),
+activities as (
+    select
+        facts.owner_key,
+        activity_numbers.activity_number,
+        passive_activities.activity is null as is_own,
+        bool_or(facts.activity like 'touch_%') as is_touch,
+        max(facts.last_at) as last_at,
+        max(facts.last_at) filter (where facts.activity = 'order_paid') as last_paid_at,
+        max(facts.last_date) as last_date,
+        {%- for day in [7, 30, 90] %}
+            cast(sum(cast(facts.count_{{ day }}d as integer)) as integer) as count_{{ day }}d
+            {%- if not loop.last %},{% endif %}
+        {%- endfor %}
+    from {{ "facts" if forward else "standing as facts" }}
+    left join passive_activities on facts.activity = passive_activities.activity
+    left join activity_numbers on facts.activity = activity_numbers.activity
+    group by facts.owner_key, activity_numbers.activity_number, passive_activities.activity is null
+),
 
-        facts as (
-            select *
-            from standing
-            union all
-            select
-                owners.owner_key,
-                moved.activity,
-                moved.last_at,
-                moved.last_date,
-                moved.count_7d,
-                moved.count_30d,
-                moved.count_90d
-            from moved
-            inner join owners on moved.actor_key = owners.actor_key
-            left join recounted on owners.owner_key = recounted.owner_key
-            where owners.owner_key is not null and recounted.owner_key is null
-        ),
-    {% endif %}
-
-    activities as (
-        select
-            facts.owner_key,
-            activity_numbers.activity_number,
-            passive_activities.activity is null as is_own,
-            bool_or(facts.activity like 'touch_%') as is_touch,
-            max(facts.last_at) as last_at,
-            max(facts.last_at) filter (where facts.activity = 'order_paid') as last_paid_at,
-            max(facts.last_date) as last_date,
-            {%- for day in [7, 30, 90] %}
-                cast(sum(cast(facts.count_{{ day }}d as integer)) as integer) as count_{{ day }}d
-                {%- if not loop.last %},{% endif %}
+-- One row per user and number before: the greatest of small integers is that one, and takes far less
+-- room than
+-- a sum for each of so many columns.
+pivoted as (
+    select
+        owner_key,
+        max(last_date) filter (where is_own) as last_active_date,
+        max(last_at) filter (where activity_number = {{ numbers["cart"] }}) as last_cart_at,
+        max(last_date) filter (where activity_number = {{ numbers["cart"] }}) as last_cart_date,
+        max(last_paid_at) as last_paid_at,
+        bool_or(is_touch) as has_touches,
+        max(last_date) filter (where activity_number = {{ numbers["touch_sent"] }}) as last_touch_sent_date,
+        {%- for name, (activity, days) in windows.items() %}
+            {%- for day in days %}
+                cast(
+                    coalesce(
+                        max(case when activity_number = {{ numbers[activity] }} then count_{{ day }}d end), 0
+                    ) as bigint
+                ) as {{ name }}_count_{{ day }}d,
             {%- endfor %}
-        from {{ "facts" if forward else "standing as facts" }}
-        left join passive_activities on facts.activity = passive_activities.activity
-        left join activity_numbers on facts.activity = activity_numbers.activity
-        group by facts.owner_key, activity_numbers.activity_number, passive_activities.activity is null
+        {%- endfor %}
+        cast(coalesce(sum(case when is_own then count_30d end), 0) as bigint) as events_count_30d,
+        cast(coalesce(sum(case when is_own then count_90d end), 0) as bigint) as events_count_90d
+    from activities
+    group by owner_key
+),
+
+{%- if forward %}
+
+    changed as (
+        select pivoted.*, recounted.owner_key is not null as is_recounted
+        from pivoted
+        left join recounted on pivoted.owner_key = recounted.owner_key
     ),
 
-    -- One row per user and number before: the greatest of small integers is that one, and takes far less
-    -- room than
-    -- a sum for each of so many columns.
-    pivoted as (
+    final as (
         select
-            owner_key,
-            max(last_date) filter (where is_own) as last_active_date,
-            max(last_at) filter (where activity_number = {{ numbers["cart"] }}) as last_cart_at,
-            max(last_date) filter (where activity_number = {{ numbers["cart"] }}) as last_cart_date,
-            max(last_paid_at) as last_paid_at,
-            bool_or(is_touch) as has_touches,
-            max(last_date) filter (
-                where activity_number = {{ numbers["touch_sent"] }}
-            ) as last_touch_sent_date,
-            {%- for name, (activity, days) in windows.items() %}
-                {%- for day in days %}
-                    cast(
-                        coalesce(
-                            max(
-                                case when activity_number = {{ numbers[activity] }} then count_{{ day }}d end
-                            ),
-                            0
-                        ) as bigint
-                    ) as {{ name }}_count_{{ day }}d,
-                {%- endfor %}
+            changed.owner_key,
+            {%- for column in adapter.get_columns_in_relation(this) if column.name != "owner_key" %}
+                {%- set name = column.name %}
+                {%- if name.startswith("last_") %} greatest(held.{{ name }}, changed.{{ name }})
+                {%- elif name == "has_touches" %} coalesce(held.{{ name }}, false) or changed.{{ name }}
+                {%- else %} coalesce(held.{{ name }}, 0) + changed.{{ name }}
+                {%- endif %} as {{ name }},
             {%- endfor %}
-            cast(coalesce(sum(case when is_own then count_30d end), 0) as bigint) as events_count_30d,
-            cast(coalesce(sum(case when is_own then count_90d end), 0) as bigint) as events_count_90d
-        from activities
-        group by owner_key
-    ),
-
-    {%- if forward %}
-
-        changed as (
-            select pivoted.*, recounted.owner_key is not null as is_recounted
-            from pivoted
-            left join recounted on pivoted.owner_key = recounted.owner_key
-        ),
-
-        final as (
-            select
-                changed.owner_key,
-                {%- for column in adapter.get_columns_in_relation(this) if column.name != "owner_key" %}
-                    {%- set name = column.name %}
-                    {%- if name.startswith("last_") %} greatest(held.{{ name }}, changed.{{ name }})
-                    {%- elif name == "has_touches" %} coalesce(held.{{ name }}, false) or changed.{{ name }}
-                    {%- else %} coalesce(held.{{ name }}, 0) + changed.{{ name }}
-                    {%- endif %} as {{ name }},
-                {%- endfor %}
-                false as is_gone
-            from (select * from changed where not is_recounted) as changed
-            left join {{ this }} as held on changed.owner_key = held.owner_key
-            union all
-            select
-                recounted.owner_key,
-                {%- for column in adapter.get_columns_in_relation(this) if column.name != "owner_key" %}
-                    counted.{{ column.name }},
-                {%- endfor %}
-                counted.owner_key is null as is_gone
-            from recounted
-            left join
-                (select * from changed where is_recounted) as counted
-                on recounted.owner_key = counted.owner_key
-        )
-    {%- else %} final as (select * from pivoted)
-    {%- endif %}
+            false as is_gone
+        from (select * from changed where not is_recounted) as changed
+        left join {{ this }} as held on changed.owner_key = held.owner_key
+        union all
+        select
+            recounted.owner_key,
+            {%- for column in adapter.get_columns_in_relation(this) if column.name != "owner_key" %}
+                counted.{{ column.name }},
+            {%- endfor %}
+            counted.owner_key is null as is_gone
+        from recounted
+        left join
+            (select * from changed where is_recounted) as counted on recounted.owner_key = counted.owner_key
+    )
+{%- else %} final as (select * from pivoted)
+{%- endif %}
 
 select *
 from final

@@ -2,7 +2,7 @@
     config(
         materialized="running",
         unique_key="tally_key",
-        meta={"tombstones": true},
+        meta={"tombstones": true, "scratch": ["changes", "moved"]},
     )
 }}
 
@@ -18,100 +18,131 @@
     count(*) filter (where activity_date > {{ add_days(as_of(), -90) }}) as count_90d
 {%- endset %}
 
+{%- set imports %}
 with
 
     tracked as {{ inline() }} (select * from {{ ref("int_activity__tracked") }}),
 
     dealings as {{ inline() }} (select * from {{ ref("int_activity__dealings") }}),
-    {% if not is_forward() %}
+{% endset %}
 
-        facts as ({{ standing_facts(["actor_key", "activity", "channel", "occurred_at", "activity_date"]) }}),
+{%- if is_forward() %}
+    {%- set changes %}
+        {{ imports }}
 
-        final as (
-            select
-                {{ row_hash(key) }} as tally_key,
-                actor_key,
-                activity,
-                channel,
-                {{ tallied }},
-                {{ as_of() }} as changed_on
-            from facts
-            group by actor_key, activity, channel
-        )
-    {% else %}
+        moves as ({{ tally_moves(key) }})
 
-        moves as ({{ tally_moves(key) }}),
+        select
+            {{ row_hash(key) }} as tally_key,
+            actor_key,
+            activity,
+            channel,
+            min(case when not is_removed then occurred_at end) as first_at,
+            max(case when not is_removed then occurred_at end) as last_at,
+            max(case when not is_removed then activity_date end) as last_date,
+            min(case when is_removed then occurred_at end) as removed_first_at,
+            max(case when is_removed then occurred_at end) as removed_last_at,
+            max(case when is_removed then activity_date end) as removed_last_date
+            {%- for count in counts %}, sum({{ count }}) as {{ count }} {%- endfor %}
+        from moves
+        group by actor_key, activity, channel
+    {% endset %}
+    {%- set changes = counted_rows("changes", changes) %}
 
-        changes as (
-            select
-                {{ row_hash(key) }} as tally_key,
-                actor_key,
-                activity,
-                channel,
-                min(occurred_at) as first_at,
-                max(occurred_at) as last_at,
-                max(activity_date) as last_date,
-                {% for count in counts %} sum({{ count }}) as {{ count }},
-                {% endfor %}
-                bool_or(is_removed) as is_recounted
-            from moves
-            group by actor_key, activity, channel
-        ),
+    {#- A first or last moment that was taken back cannot be subtracted: unless one as early or as late is held or added, all of the key is counted again. -#}
+    {%- set moved %}
+        select
+            changes.tally_key,
+            changes.actor_key,
+            changes.activity,
+            changes.channel,
+            least(held.first_at, changes.first_at) as first_at,
+            greatest(held.last_at, changes.last_at) as last_at,
+            greatest(held.last_date, changes.last_date) as last_date,
+            {% for count in counts %}
+                cast(coalesce(held.{{ count }}, 0) + changes.{{ count }} as bigint) as {{ count }},
+            {% endfor %}
+            changes.removed_first_at is not null
+            and not (
+                coalesce(
+                    held.first_at < changes.removed_first_at or changes.first_at <= changes.removed_first_at, false
+                )
+                and coalesce(
+                    held.last_at > changes.removed_last_at or changes.last_at >= changes.removed_last_at, false
+                )
+                and coalesce(
+                    held.last_date > changes.removed_last_date or changes.last_date >= changes.removed_last_date,
+                    false
+                )
+            ) as is_recounted
+        from ({{ changes }}) as changes
+        left join {{ this }} as held on changes.tally_key = held.tally_key
+    {% endset %}
+    {%- set moved = counted_rows("moved", moved) %}
+    {%- set recounted_keys = moved ~ " where is_recounted and total_count > 0" %}
+{%- endif %}
 
-        -- What was taken back cannot be subtracted from a first or last moment.
-        recounted_keys as (select tally_key, actor_key, activity, channel from changes where is_recounted),
+{{ imports }}
+{% if not is_forward() %}
+
+    facts as ({{ standing_facts(["actor_key", "activity", "channel", "occurred_at", "activity_date"]) }}),
+
+    final as (
+        select
+            {{ row_hash(key) }} as tally_key,
+            actor_key,
+            activity,
+            channel,
+            {{ tallied }},
+            {{ as_of() }} as changed_on
+        from facts
+        group by actor_key, activity, channel
+    )
+{% else %}
+
+    moved as ({{ moved }}),
+    {% if has_rows(recounted_keys) %}
+
+        recounted_keys as ({{ recounted_keys }}),
 
         facts as ({{ standing_facts(["actor_key", "activity", "channel", "occurred_at", "activity_date"]) }}),
 
         recounted as (
-            select facts.actor_key, facts.activity, facts.channel, {{ tallied }}
+            select
+                recounted_keys.tally_key,
+                min(facts.occurred_at) as first_at,
+                max(facts.occurred_at) as last_at,
+                max(facts.activity_date) as last_date
             from facts
             inner join
                 recounted_keys
-                on recounted_keys.actor_key = facts.actor_key
-                and recounted_keys.activity = facts.activity
-                and recounted_keys.channel is not distinct from facts.channel
-            group by facts.actor_key, facts.activity, facts.channel
+                on facts.actor_key = recounted_keys.actor_key
+                and facts.activity = recounted_keys.activity
+                and facts.channel is not distinct from recounted_keys.channel
+            group by recounted_keys.tally_key
         ),
-
-        final as (
-            select
-                changes.tally_key,
-                changes.actor_key,
-                changes.activity,
-                changes.channel,
-                least(held.first_at, changes.first_at) as first_at,
-                greatest(held.last_at, changes.last_at) as last_at,
-                greatest(held.last_date, changes.last_date) as last_date,
-                {% for count in counts %}
-                    cast(coalesce(held.{{ count }}, 0) + changes.{{ count }} as bigint) as {{ count }},
-                {% endfor %}
-                {{ as_of() }} as changed_on,
-                false as is_gone
-            from changes
-            left join {{ this }} as held on held.tally_key = changes.tally_key
-            where not changes.is_recounted
-            union all
-            select
-                keys.tally_key,
-                keys.actor_key,
-                keys.activity,
-                keys.channel,
-                recounted.first_at,
-                recounted.last_at,
-                recounted.last_date,
-                {% for count in counts %} recounted.{{ count }},
-                {% endfor %}
-                {{ as_of() }} as changed_on,
-                recounted.actor_key is null as is_gone
-            from recounted_keys as keys
-            left join
-                recounted
-                on recounted.actor_key = keys.actor_key
-                and recounted.activity = keys.activity
-                and recounted.channel is not distinct from keys.channel
-        )
+    {% else %} recounted as (select * from moved where is_recounted and total_count > 0),
     {% endif %}
+
+    final as (
+        select
+            moved.tally_key,
+            moved.actor_key,
+            moved.activity,
+            moved.channel,
+            {% for value in ["first_at", "last_at", "last_date"] %}
+                case
+                    when recounted.tally_key is null then moved.{{ value }} else recounted.{{ value }}
+                end as {{ value }},
+            {% endfor %}
+            {% for count in counts %} moved.{{ count }},
+            {% endfor %}
+            {{ as_of() }} as changed_on,
+            moved.total_count = 0 as is_gone
+        from moved
+        left join recounted on moved.tally_key = recounted.tally_key
+    )
+{% endif %}
 
 select *
 from final
