@@ -249,7 +249,7 @@ class ActivationConfig(_Group):
     max_age_days: int = Field(
         2,
         ge=0,
-        le=365,
+        le=36_500,
         description="Days since the marts were published, or that they lag behind, up to which they are sent",
     )
 

@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestration.home import Home
+from orchestration.destinations.registry import destinations_file, load_destinations
+from orchestration.home import PROJECT_ROOT, Home
 from orchestration.settings import load_settings
+from orchestration.specs.loader import load_project
 from tests.command import EXECUTABLE, ask, environment, jingxi
 
 README = Path(__file__).parents[2] / "README.md"
@@ -85,6 +87,32 @@ def test_the_settings_file_is_valid(tmp_path: Path) -> None:
 def test_the_adapter_is_the_tested_one() -> None:
     tested = Path(__file__).parents[1] / "unit" / "data" / "shop.yml"
     assert yaml.safe_load(_block("yaml", "# shop.yml")) == yaml.safe_load(tested.read_text(encoding="utf-8"))
+
+
+def test_the_destinations_shown_are_known(tmp_path: Path) -> None:
+    destinations_file(tmp_path).write_text(_block("yaml", "# destinations.yml"), encoding="utf-8")
+    assert set(load_destinations(tmp_path)) == {
+        "crm",
+        "wecom",
+        "mass",
+        "sms",
+        "bucket",
+        "drop",
+        "ads",
+        "crm_db",
+    }
+
+
+def test_the_activation_line_shown_is_right(tmp_path: Path) -> None:
+    for folder in ("dbt_project", "seeds"):
+        shutil.copytree(
+            PROJECT_ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("target", "docs", "tests")
+        )
+    text = _block("yaml", "activation: dormant_to_crm")
+    (tmp_path / "dbt_project" / "specs" / "activations" / "dormant_to_crm.yml").write_text(
+        text, encoding="utf-8"
+    )
+    load_project(tmp_path / "dbt_project")
 
 
 def test_the_tags_shown_are_valid_yaml() -> None:
