@@ -253,6 +253,13 @@ class ActivationConfig(_Group):
         description="Days since the marts were published, or that they lag behind, up to which they are sent",
     )
 
+    alert_robot_env: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Environment variable with the key of a WeCom group robot that is told the first failure of a line and "
+        "its recovery; empty: logs/alerts.log only",
+    )
+
     @field_validator("ledger_url")
     @classmethod
     def _no_password(cls, value: str | None) -> str | None:

@@ -6,11 +6,13 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import JsonValue
 
 from orchestration.activation.activate import Activation, Outcome, Plan
-from orchestration.activation.alerts import note
+from orchestration.activation.alerts import LOGGER, note
+from orchestration.activation.alerts import Alert as Noted
 from orchestration.activation.contact_policy import contact_policy
 from orchestration.activation.deliveries import export_deliveries
 from orchestration.activation.ledger import Ledger, Run
@@ -18,8 +20,12 @@ from orchestration.activation.lines import Line, LineField, LineGuard
 from orchestration.activation.payload import Keys
 from orchestration.activation.plan import WarehousePlanner
 from orchestration.activation.push import Patience, Progress, Tools
+from orchestration.destinations.errors import DestinationError
 from orchestration.destinations.protocol import Destination
 from orchestration.destinations.registry import Surroundings, build, load_destinations
+from orchestration.destinations.secrets import SecretSource
+from orchestration.destinations.wecom_robot import Alert as RobotAlert
+from orchestration.destinations.wecom_robot import StaffRobot
 from orchestration.errors import JingxiError, LockedError, UsageError
 from orchestration.home import DBT_PROJECT_DIR, Home
 from orchestration.publishing.audience_guard import SizeGuard
@@ -30,6 +36,7 @@ from orchestration.specs.documents import nearest
 from orchestration.specs.loader import load_audiences, load_project
 
 OUTBOX = "outbox"
+_COUNTED = ("planned", "accepted", "rejected", "in_doubt", "held")
 
 
 def declared_lines(dbt_dir: Path = DBT_PROJECT_DIR) -> dict[str, Line]:
@@ -146,6 +153,7 @@ class Desk:
     destinations: Mapping[str, Destination]
     activation: Activation
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
+    robot: StaffRobot | None = None
 
     def push(self, line: Line, *, approve: str | None = None, retry: bool = False) -> Outcome:
         """Push one line; the first failure and the recovery are alerts, and deliveries go back to the intake.
@@ -159,11 +167,23 @@ class Desk:
         except LockedError:
             raise  # somebody else is at it
         except JingxiError as error:
-            note(self.home, line, ok=False, sentence=str(error))
+            self._alert(note(self.home, line, ok=False, sentence=str(error)), None)
             raise
-        note(self.home, line, ok=outcome.ok, sentence=outcome.sentence)
+        self._alert(note(self.home, line, ok=outcome.ok, sentence=outcome.sentence), outcome.run)
         export_deliveries(self.home, self.settings, self.ledger, [line], at=self.now())
         return outcome
+
+    def _alert(self, noted: Noted | None, run: Run | None) -> None:
+        """Tell the staff's group, where one is set; names and counts only. A robot that fails does not fail a push."""
+        if noted is None or self.robot is None:
+            return
+        counts = {name: getattr(run, name) for name in _COUNTED} if run else {}
+        waits = run is not None and run.state == "awaiting_approval"
+        state: Literal["failed", "recovered", "held"] = "held" if waits else noted.kind
+        try:
+            self.robot.tell(RobotAlert(noted.activation, state, run.run_id if run else "none", counts=counts))
+        except DestinationError as error:
+            LOGGER.warning("The alert did not reach the staff's group: %s", error)
 
     def dry_run(self, line: Line, *, retry: bool = False) -> Plan:
         """What a push would plan; writes nothing, calls nothing. Raises JingxiError."""
@@ -210,6 +230,8 @@ class Desk:
     def close(self) -> None:
         """Give back what it holds."""
         self.ledger.dispose()
+        if self.robot is not None:
+            self.robot.close()
 
 
 def open_desk(
@@ -240,4 +262,7 @@ def open_desk(
         )
 
     planner = WarehousePlanner(home, settings, ledger, keys, policy, audience_guards=guards, now=now)
-    return Desk(home, settings, ledger, lines, destinations, Activation(home, tools, ledger, planner), now)
+    key = settings.activation.alert_robot_env
+    robot = StaffRobot(SecretSource(env=key)) if key else None
+    activation = Activation(home, tools, ledger, planner)
+    return Desk(home, settings, ledger, lines, destinations, activation, now, robot)

@@ -54,7 +54,7 @@ def _reachable(binaries: Path, folder: Path, somebody: dict[str, Any]) -> Path:
 
 @contextmanager
 def running_postgres() -> Iterator[str]:
-    """Its URL (user `postgres`, without password). Everything is gone afterwards."""
+    """Its URL, of the user `postgres`. Everything is gone afterwards."""
     somebody = _as_somebody()
     folder = Path(tempfile.mkdtemp(prefix="jingxi-pg-"))
     folder.chmod(0o755)

@@ -9,16 +9,21 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from orchestration.activation import service
 from orchestration.activation.activate import Outcome
 from orchestration.activation.alerts import note
 from orchestration.assets import activation as assets
 from orchestration.assets.published import PUBLISHED_KEY, audience_key
+from orchestration.destinations.secrets import SecretSource
+from orchestration.destinations.wecom_robot import StaffRobot
 from orchestration.home import Home
 from orchestration.jobs import ACTIVATION_JOB, MAIN_JOB, activation_job, main_job
 from orchestration.partitions import business_days
 from orchestration.resources.workspace import Onlooker
 from orchestration.settings import Settings
 from tests.activation_support import Engine, engine, line
+from tests.fakes.server import ScaledClock
+from tests.fakes.wecom import FakeWeCom
 
 PEOPLE = {f"p{i}": "1" for i in range(5)}
 
@@ -123,3 +128,40 @@ def test_alerts_come_once_when_a_line_fails_and_once_when_it_works(tmp_path: Pat
     assert note(home, line(), ok=True) is None
     logged = [json.loads(text) for text in (home.logs / "alerts.log").read_text().splitlines()]
     assert [one["kind"] for one in logged] == ["failed", "recovered"]
+
+
+def test_the_staffs_group_hears_of_the_first_failure_and_of_the_recovery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = engine(tmp_path, "by_record", PEOPLE)
+    monkeypatch.setenv("ROBOT", "robot-key")
+    monkeypatch.setattr(service, "export_deliveries", lambda *_, **__: None)
+    with FakeWeCom(clock=ScaledClock(factor=0)) as wecom:
+        wecom.robots["robot-key"] = []
+        robot = StaffRobot(
+            SecretSource(env="ROBOT"), base_url=wecom.url, clock=wecom.clock, allow_loopback=True
+        )
+        desk = service.Desk(
+            Home(tmp_path),
+            Settings(),
+            made.ledger,
+            {},
+            {line().destination: made.destination},
+            made.activation,
+            robot=robot,
+        )
+        made.planner.objections = ("Too many.",)
+        desk.push(line())
+        held = desk.push(line()).run
+        assert held is not None
+        desk.push(line(), approve=held.run_id)
+        desk.push(line())
+        wecom.robots.clear()  # a group that is gone: the push does not care
+        made.planner.objections = ("Too few.",)
+        made.planner.version, made.planner.audience = "v2", {**PEOPLE, "p9": "1"}
+        desk.push(line())
+        robot.close()
+        told = wecom.calls["webhook/send"]
+    assert told == 3
+    logged = [json.loads(text) for text in (tmp_path / "logs" / "alerts.log").read_text().splitlines()]
+    assert [one["kind"] for one in logged] == ["failed", "recovered", "failed"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from alembic.migration import MigrationContext
 from orchestration.activation.ledger import Ledger, LedgerError, LineKey, NewRecord, NewRun, Run, Settlement
 from orchestration.activation.tables import METADATA
 from orchestration.home import Home
+from tests.fakes.postgres import running_postgres
 
 LINE = LineKey("winback_files", "local")
 
@@ -32,9 +34,26 @@ def acknowledged(ledger: Ledger, line: LineKey = LINE) -> dict[str, str]:
     return dict(pair for chunk in ledger.acknowledged(line) for pair in chunk)
 
 
-@pytest.fixture
-def ledger() -> Ledger:
-    return Ledger.at("sqlite://")
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[sa.URL]:
+    with running_postgres() as url:
+        yield sa.make_url(url).set(drivername="postgresql+psycopg")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
+    if request.param == "sqlite":
+        yield Ledger.at("sqlite://")
+        return
+    url: sa.URL = request.getfixturevalue("postgres")
+    server = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(sa.text("drop database if exists ledger"))
+        connection.execute(sa.text("create database ledger"))
+    own = Ledger.at(url.set(database="ledger").render_as_string(hide_password=False))
+    yield own
+    own.dispose()
+    server.dispose()
 
 
 def test_the_migrations_make_the_tables_that_the_code_has(ledger: Ledger) -> None:
