@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ import duckdb
 
 from orchestration.activation.ledger import Ledger
 from orchestration.activation.lines import Line
+from orchestration.activation.payload import Keys
+from orchestration.destinations.protocol import Answer
 from orchestration.home import SEEDS_DIR, Home
 from orchestration.ingestion.intake import FileResult, take_in
 from orchestration.ingestion.registry import Registry
@@ -33,6 +35,10 @@ TOUCHES = "touches"
 USER_ID = "user_id"
 _OPTIONAL = ("campaign_id", "journey_node", "content_id", "staff_id")
 STATUSES = {"accepted": "sent", "rejected": "failed"}
+PLANNED = "planned"  # accepted by a destination that made a task of it
+# A task is made before its record is accepted: by less than this, and clocks differ by less than the slack.
+_ACCEPTED_WITHIN = dt.timedelta(hours=1)
+_CLOCK_SLACK = dt.timedelta(minutes=5)
 LOOKED_BACK_DAYS = 31
 _CHUNK = 50_000
 
@@ -101,11 +107,13 @@ def export_deliveries(
     lines: Iterable[Line],
     *,
     at: dt.datetime,
+    answering: Collection[str] = (),
     days: int = LOOKED_BACK_DAYS,
 ) -> WrittenDeliveries:
     """Write what became of the messages of all lines, a file for each run of the last days, as `write_deliveries` does.
 
-    Accepted is `sent`, rejected is `failed`; what is in doubt waits until it is known. Only lines that users notice have
+    Accepted is `sent` (`planned` for the destinations named in `answering`, see `export_answers`), rejected is `failed`; what is
+    in doubt waits until it is known. Only lines that users notice have
     deliveries: a tag or a key for advertising is no message. Returns the sums; `file` is the last one. Call it after
     every push and whenever: nothing is written twice. Raises JingxiError.
     """
@@ -121,7 +129,9 @@ def export_deliveries(
                     line.key,
                     one.key_hash,
                     line.channel,
-                    STATUSES[one.state],
+                    PLANNED
+                    if one.state == "accepted" and line.destination in answering
+                    else STATUSES[one.state],
                     one.changed_at,
                     line.campaign_id,
                     line.activation,
@@ -132,6 +142,63 @@ def export_deliveries(
             written = write_deliveries(home, settings, told, at=at)
             file, rows, unknown = written.file or file, rows + written.rows, unknown + written.unknown
     return WrittenDeliveries(file, rows, unknown)
+
+
+def export_answers(
+    home: Home,
+    settings: Settings,
+    ledger: Ledger,
+    lines: Iterable[Line],
+    answers: Iterable[Answer],
+    *,
+    at: dt.datetime,
+    days: int = LOOKED_BACK_DAYS,
+) -> WrittenDeliveries:
+    """Write what a destination tells of its tasks; `lines` are all lines to it. Each answer belongs to the record of its
+    customer that was accepted first after the task was made; tasks that somebody else made are left out.
+
+    Raises JingxiError.
+    """
+    keys = Keys(home.secret_key())
+    accepted: dict[tuple[str, str], list[tuple[dt.datetime, str, Line]]] = {}
+    kinds = set()
+    for line in lines:
+        kinds.add(line.key)
+        for run_id, settled in ledger.settled(line.ledger_key, at - dt.timedelta(days=days)):
+            for one in settled:
+                if one.state == "accepted":
+                    touch = (one.changed_at, f"push:{run_id}:{one.position}", line)
+                    accepted.setdefault((line.key, one.key_hash), []).append(touch)
+    told = []
+    for answer in answers:
+        first = answer.made_at - _CLOCK_SLACK
+        found = min(
+            (
+                touch
+                for kind in kinds
+                for touch in accepted.get((kind, keys.of_key(kind, answer.key)), ())
+                if first <= touch[0] <= first + _ACCEPTED_WITHIN
+            ),
+            key=lambda touch: touch[:2],
+            default=None,
+        )
+        if found is not None:
+            _, touch_id, line = found
+            told.append(
+                Delivery(
+                    touch_id,
+                    line.key,
+                    keys.of_key(line.key, answer.key),
+                    line.channel,
+                    answer.status,
+                    answer.at,
+                    line.campaign_id,
+                    line.activation,
+                    line.content_id,
+                    answer.by,
+                )
+            )
+    return write_deliveries(home, settings, told, at=at)
 
 
 def take_in_deliveries(home: Home, settings: Settings, *, now: dt.datetime) -> tuple[FileResult, ...]:

@@ -14,14 +14,14 @@ from orchestration.activation.activate import Activation, Outcome, Plan
 from orchestration.activation.alerts import LOGGER, note
 from orchestration.activation.alerts import Alert as Noted
 from orchestration.activation.contact_policy import contact_policy
-from orchestration.activation.deliveries import export_deliveries
+from orchestration.activation.deliveries import LOOKED_BACK_DAYS, export_answers, export_deliveries
 from orchestration.activation.ledger import Ledger, Run
 from orchestration.activation.lines import Line, LineField, LineGuard
 from orchestration.activation.payload import Keys
 from orchestration.activation.plan import WarehousePlanner
 from orchestration.activation.push import Patience, Progress, Tools
 from orchestration.destinations.errors import DestinationError
-from orchestration.destinations.protocol import Destination
+from orchestration.destinations.protocol import Answering, Destination
 from orchestration.destinations.registry import Surroundings, build, load_destinations
 from orchestration.destinations.secrets import SecretSource
 from orchestration.destinations.wecom_robot import Alert as RobotAlert
@@ -170,8 +170,25 @@ class Desk:
             self._alert(note(self.home, line, ok=False, sentence=str(error)), None)
             raise
         self._alert(note(self.home, line, ok=outcome.ok, sentence=outcome.sentence), outcome.run)
-        export_deliveries(self.home, self.settings, self.ledger, [line], at=self.now())
+        self._bring_back(line)
         return outcome
+
+    def _bring_back(self, line: Line) -> None:
+        """What was sent, and what the destination tells of earlier tasks, goes back to the intake."""
+        answering = {name for name, one in self.destinations.items() if one.capabilities.answers}
+        now = self.now()
+        export_deliveries(self.home, self.settings, self.ledger, [line], at=now, answering=answering)
+        destination = self.destinations.get(line.destination)
+        if line.destination not in answering or not isinstance(destination, Answering):
+            return
+        lines = [one for one in self.lines.values() if one.destination == line.destination]
+        since = now - dt.timedelta(days=LOOKED_BACK_DAYS)
+        try:
+            answers = list(destination.answers(since, now))
+        except DestinationError as error:  # the next push asks again
+            LOGGER.warning("%s does not tell what became of its tasks: %s", line.destination, error)
+            return
+        export_answers(self.home, self.settings, self.ledger, lines, answers, at=now)
 
     def _alert(self, noted: Noted | None, run: Run | None) -> None:
         """Tell the staff's group, where one is set; names and counts only. A robot that fails does not fail a push."""

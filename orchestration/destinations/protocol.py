@@ -21,9 +21,9 @@ A destination promises the engine
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from pydantic import JsonValue
 
@@ -100,6 +100,23 @@ class NotReceived:
     """Only from `reconcile`: the destination surely has not taken the record, and cannot take that call any more."""
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Answer:
+    """What became of a record that the destination made a task of. Personal data: no representation shows it.
+
+    made_at: when the task was made; at: when it was sent, or was told to have failed. Both aware. by: the member of staff.
+    """
+
+    key: str
+    status: Literal["sent", "failed"]
+    made_at: dt.datetime
+    at: dt.datetime
+    by: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status}>"
+
+
 Outcome: TypeAlias = Accepted | Rejected | InDoubt | Deferred
 Finding: TypeAlias = Accepted | Rejected | InDoubt | NotReceived
 
@@ -113,6 +130,7 @@ class Capabilities:
     removes: takes the operation `remove`. reconciles: `reconcile` can tell what became of a record.
     whole: records become visible together at `finish` (files, tables); Accepted from `send` means "fine so far".
     required_fields: names that an activation line must declare under `fields`.
+    answers: Accepted means that a task was made, which somebody has still to carry out; the destination is an `Answering` one.
     """
 
     idempotent: bool
@@ -121,6 +139,7 @@ class Capabilities:
     batch_size: int
     whole: bool = False
     required_fields: frozenset[str] = frozenset()
+    answers: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,4 +209,13 @@ class Destination(Protocol):
 
     def open(self, run: RunInfo) -> Session:
         """Begin an attempt at a run. Raises DestinationError."""
+        ...
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """A destination that tells later what became of what it accepted."""
+
+    def answers(self, since: dt.datetime, until: dt.datetime) -> Iterator[Answer]:
+        """Of all tasks made in this time, those that were carried out or failed. Raises DestinationError."""
         ...

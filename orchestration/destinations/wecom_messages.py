@@ -2,7 +2,7 @@
 
 A record is a customer (key: external_userid), its field `sender` the member who shall send; `options: {text: …,
 attachments: […]}` is the message, the same for all. Accepted means that the task exists: what was really sent is told
-by `results`, later.
+by `answers`, later.
 
 Making a task is not idempotent. After a lost answer the member's tasks are listed and their customers read.
 A call never has an empty list of customers: with a sender given, WeCom takes that for every customer of the member.
@@ -11,8 +11,7 @@ A call never has an empty list of customers: with a sender given, WeCom takes th
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue
@@ -29,6 +28,7 @@ from orchestration.destinations.errors import (
 )
 from orchestration.destinations.protocol import (
     Accepted,
+    Answer,
     Batch,
     Capabilities,
     Deferred,
@@ -53,8 +53,8 @@ _PAGE = 100
 _RESULTS_PAGE = 500
 _QUOTA_PAUSES = 3
 
-MessageStatus = Literal["unsent", "sent", "not_friend", "limit_reached"]
-_STATUS: dict[int, MessageStatus] = {0: "unsent", 1: "sent", 2: "not_friend", 3: "limit_reached"}
+# Not a friend any more; got another mass message already. 0 waits for the member.
+_STATUS: Mapping[int, Literal["sent", "failed"]] = {1: "sent", 2: "failed", 3: "failed"}
 
 
 class WeComMessagesSettings(WeComSettings):
@@ -62,17 +62,6 @@ class WeComMessagesSettings(WeComSettings):
 
     batch_size: int = Field(default=CUSTOMERS_A_CALL, ge=1, le=CUSTOMERS_A_CALL)
     settle_seconds: float = Field(default=60.0, ge=0)
-
-
-@dataclass(frozen=True, repr=False)
-class MessageResult:
-    """What became of one customer's message. `sent_at` is aware, and None unless sent. Personal data."""
-
-    msgid: str
-    customer: str
-    member: str
-    status: MessageStatus
-    sent_at: dt.datetime | None
 
 
 class WeComMessages:
@@ -90,6 +79,7 @@ class WeComMessages:
             reconciles=True,
             batch_size=settings.batch_size,
             required_fields=frozenset({SENDER_FIELD}),
+            answers=True,
         )
 
     def check(self) -> None:
@@ -106,16 +96,20 @@ class WeComMessages:
         """Begin; no call. Raises ConfigurationError."""
         return WeComMessagesSession(self._settings, self._clock, run)
 
-    def results(self, since: dt.datetime, until: dt.datetime) -> Iterator[MessageResult]:
-        """What became of the messages of all tasks made in this time, one row per task and customer.
+    def answers(self, since: dt.datetime, until: dt.datetime) -> Iterator[Answer]:
+        """Messages that members sent, and those that could not be sent, of all tasks made in this time.
 
         Tasks that were made a moment ago tell nothing yet and are left out. Raises DestinationError.
         """
         client = WeComClient(self._settings, self._clock)
         try:
             for own in _messages(client, since, until, creator=None):
+                made_at = dt.datetime.fromtimestamp(int(own["create_time"]), dt.UTC)
                 try:
-                    yield from _results(client, str(own["msgid"]), str(own["creator"]))
+                    for told in _customers(client, str(own["msgid"]), str(own["creator"])):
+                        answer = _answer(told, str(own["creator"]), made_at)
+                        if answer is not None:
+                            yield answer
                 except _TooEarly:
                     continue
         finally:
@@ -255,7 +249,10 @@ class WeComMessagesSession:
             if isinstance(text, dict) and str(text.get("content") or "") != self._text:
                 continue
             try:
-                there.update(result.customer for result in _results(self._client, str(own["msgid"]), sender))
+                there.update(
+                    str(told.get("external_userid", ""))
+                    for told in _customers(self._client, str(own["msgid"]), sender)
+                )
             except _TooEarly:
                 is_certain = False
         return there, is_certain
@@ -287,24 +284,26 @@ def _messages(
         since = end
 
 
-def _results(client: WeComClient, msgid: str, member: str) -> Iterator[MessageResult]:
-    """Customers of one task. Raises _TooEarly, DestinationError."""
+def _customers(client: WeComClient, msgid: str, member: str) -> Iterator[dict[str, Any]]:
+    """Customers of one task, as WeCom tells them. Raises _TooEarly, DestinationError."""
     body = {"msgid": msgid, "userid": member, "limit": _RESULTS_PAGE}
     with codes.judged("WeCom does not know the task or its member."):
         try:
-            for own in client.pages("get_groupmsg_send_result", body, "send_list"):
-                moment = own.get("send_time")
-                yield MessageResult(
-                    msgid,
-                    str(own.get("external_userid", "")),
-                    str(own.get("userid", member)),
-                    _STATUS.get(int(own.get("status") or 0), "unsent"),
-                    dt.datetime.fromtimestamp(int(moment), dt.UTC) if moment else None,
-                )
+            yield from client.pages("get_groupmsg_send_result", body, "send_list")
         except ApiError as error:
             if error.errcode != codes.TOO_EARLY:
                 raise
             raise _TooEarly from None
+
+
+def _answer(told: Mapping[str, Any], member: str, made_at: dt.datetime) -> Answer | None:
+    """What became of one customer's message; None as long as the member has not confirmed it."""
+    status = _STATUS.get(int(told.get("status") or 0))
+    if status is None:
+        return None
+    moment = told.get("send_time")
+    at = dt.datetime.fromtimestamp(int(moment), dt.UTC) if moment else made_at
+    return Answer(str(told.get("external_userid", "")), status, made_at, at, str(told.get("userid", member)))
 
 
 def _first(items: Iterator[dict[str, Any]]) -> None:

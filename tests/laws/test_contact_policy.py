@@ -162,8 +162,11 @@ def moment(days: int) -> dt.datetime:
 
 
 def sent_on(message: Message) -> dt.date | None:
-    days = [ago(back) for status, back in message.told if status in SENT and back >= 0]
-    return min(days, default=None)
+    told = [(status, ago(back)) for status, back in message.told if back >= 0]
+    sent = [day for status, day in told if status in SENT]
+    planned = [day for status, day in told if status == "planned"]
+    failed = any(status == "failed" for status, _ in told)
+    return min(sent, default=None if failed else min(planned, default=None))
 
 
 def opens_on(cap: Cap) -> dt.date:

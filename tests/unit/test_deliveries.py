@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 
 from orchestration.activation.deliveries import (
     Delivery,
+    export_answers,
     export_deliveries,
     take_in_deliveries,
     write_deliveries,
 )
 from orchestration.activation.ledger import Ledger, NewRecord, NewRun, Settlement
 from orchestration.activation.lines import Line
+from orchestration.destinations.protocol import Answer
 from orchestration.ingestion.registry import Registry
 from tests.unit.published_support import NOW, PublishedHome
 
@@ -209,3 +211,29 @@ def test_any_way_of_telling_counts_each_message_and_status_once(
     take_in_deliveries(place.home, place.settings, now=NOW)
     expected = {(f"push:{number}", status) for call in calls for number, status in call}
     assert {(row[0], row[4]) for row in raw(place)} == expected
+
+
+def test_a_task_is_planned_until_somebody_carried_it_out(place: PublishedHome) -> None:
+    ledger = Ledger.at("sqlite://", now=lambda: NOW)
+    wecom = Line("mass", "mass", "a", "wecom", "upsert", "marketing", "wecom", "contact_id", ())
+    run = NewRun("r1", wecom.ledger_key, "a", "upsert", "s", dt.date(2026, 6, 30), 1, 1, 0, 0, 0)
+    made = ledger.create_run(run, [NewRecord(0, place.hash("contact_id", "w-b"), "row", "upsert")])
+    ledger.begin("r1", [0], 1)
+    ledger.settle(made, [Settlement(0, "accepted")])
+    sums = export_deliveries(place.home, place.settings, ledger, [wecom], at=NOW, answering={"wecom"})
+    assert sums.rows == 1
+    minute = dt.timedelta(minutes=1)
+    later = NOW + dt.timedelta(days=1)
+    answers = [
+        Answer("w-b", "sent", NOW - minute, later, "li"),
+        Answer("w-b", "sent", NOW - dt.timedelta(days=2), later, "li"),  # a task that somebody else made
+        Answer("w-unknown", "sent", NOW - minute, later, "li"),
+    ]
+    for _ in range(2):
+        told = export_answers(place.home, place.settings, ledger, [wecom], answers, at=later)
+        assert (told.rows, told.unknown) == (1, 0)
+    take_in_deliveries(place.home, place.settings, now=later)
+    assert [(row[0], row[2], row[4]) for row in raw(place)] == [
+        ("push:r1:0", "w-b", "planned"),
+        ("push:r1:0", "w-b", "sent"),
+    ]

@@ -221,15 +221,13 @@ def test_results_come_back_after_the_member_confirmed(
     wecom.confirm(first.msgid)
     wecom.limits.messages_a_day = None
     clock.advance(60)
-    found = list(destination.results(START, START + dt.timedelta(hours=1)))
-    assert Counter((own.member, own.status) for own in found) == {
-        ("wang", "unsent"): 6,
-        ("li", "not_friend"): 1,
-        ("li", "limit_reached"): 5,
-    }
+    found = list(destination.answers(START, START + dt.timedelta(hours=1)))
+    assert Counter((own.by, own.status) for own in found) == {("li", "failed"): 6}, (
+        "wang has not confirmed yet"
+    )
     second = next(own for own in wecom.messages.values() if own.creator == "wang")
     wecom.confirm(second.msgid)
-    sent = [own for own in destination.results(START, START + dt.timedelta(days=70)) if own.status == "sent"]
+    sent = [own for own in destination.answers(START, START + dt.timedelta(days=70)) if own.status == "sent"]
     assert len(sent) == 6
-    assert all(own.sent_at is not None and own.sent_at > START for own in sent)
+    assert all(own.made_at >= START and own.at >= own.made_at for own in sent)
     assert "wm0" not in repr(sent)

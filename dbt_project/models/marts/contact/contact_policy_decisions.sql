@@ -152,12 +152,24 @@ with
             lower(trim(touches.status)) = 'unsubscribed' or touches.touch_id in (select touch_id from recent)
     ),
 
-    -- A message counts once, on the first day that proves that it went out.
+    -- A message counts once, on the first day that proves that it went out; one that is planned (a task
+    -- that a member
+    -- has still to confirm, say) counts unless it failed.
     messages as (
-        select user_id, channel, touch_id, min(content_id) as content_id, min(occurred_date) as sent_date
+        select
+            user_id,
+            channel,
+            touch_id,
+            min(content_id) as content_id,
+            coalesce(
+                min(case when status in {{ sent }} then occurred_date end),
+                min(case when status = 'planned' then occurred_date end)
+            ) as sent_date
         from answers
-        where status in {{ sent }}
+        where status in {{ sent }} or status in ('planned', 'failed')
         group by user_id, channel, touch_id
+        having
+            bool_or(status in {{ sent }}) or (bool_or(status = 'planned') and not bool_or(status = 'failed'))
     ),
 
     used as (
