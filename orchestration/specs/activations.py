@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from orchestration.specs.audiences import AudienceSpec
+from orchestration.specs.audiences import Audience, AudienceSpec, read_audiences
 from orchestration.specs.catalog import KEY
 from orchestration.specs.documents import (
     Label,
@@ -212,7 +212,28 @@ def compile_activations(project: Project) -> Mapping[str, str]:
         }
         for spec in (entry.spec for entry in project.of(KIND))
     ]
-    return {"seeds/catalog/catalog_activations.csv": csv_text(_CATALOG_FIELDS, rows)}
+    return {
+        "seeds/catalog/catalog_activations.csv": csv_text(_CATALOG_FIELDS, rows),
+        "seeds/catalog/catalog_tag_uses.csv": tag_uses_csv(
+            read_audiences(project, read_tags(project)[0])[0].values(),
+            [entry.spec for entry in project.of(KIND)],
+        ),
+    }
+
+
+def tag_uses_csv(audiences: Iterable[Audience], lines: Iterable[ActivationSpec]) -> str:
+    """Seed of what uses tags: one row per tag and audience that asks for it or exports it, or line that sends it."""
+    rows = [
+        {"tag": tag, "used_by_kind": "audience", "used_by": audience.name}
+        for audience in audiences
+        for tag in audience.tags | set(audience.spec.export.tags)
+    ]
+    rows += [
+        {"tag": tag, "used_by_kind": "activation", "used_by": spec.activation}
+        for spec in lines
+        for tag in {source.tag for source in spec.fields.values() if source.tag}
+    ]
+    return csv_text(("tag", "used_by_kind", "used_by"), sorted(rows, key=lambda row: tuple(row.values())))
 
 
 KIND: Kind[ActivationSpec] = Kind(

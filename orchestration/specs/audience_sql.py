@@ -214,16 +214,6 @@ def exposures_yaml(audiences: Sequence[Audience]) -> str:
     return text
 
 
-def tag_uses_csv(audiences: Sequence[Audience]) -> str:
-    """Seed of what uses tags: one row per tag and audience that asks for it or exports it."""
-    rows = [
-        {"tag": tag, "used_by_kind": "audience", "used_by": audience.name}
-        for audience in audiences
-        for tag in sorted(audience.tags | set(audience.spec.export.tags))
-    ]
-    return csv_text(("tag", "used_by_kind", "used_by"), sorted(rows, key=lambda row: tuple(row.values())))
-
-
 def _check(project: Project) -> list[Problem]:
     return read_audiences(project, read_tags(project)[0])[1]
 
@@ -238,7 +228,6 @@ def _compile(project: Project) -> dict[str, str]:
         ),
         "dbt_project/models/marts/audiences/_audiences__exposures.yml": exposures_yaml(by_name),
         "seeds/catalog/catalog_audience_definitions.csv": definitions_csv(by_name),
-        "seeds/catalog/catalog_tag_uses.csv": tag_uses_csv(by_name),
     }
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import shutil
 from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 
 from orchestration.errors import UsageError
-from orchestration.home import DBT_PROJECT_DIR
+from orchestration.home import DBT_PROJECT_DIR, SPECS_DIR
+from orchestration.specs.activations import ActivationSpec, tag_uses_csv
 from orchestration.specs.compiler import compile_specs
 from orchestration.specs.conditions import read_predicate
 from orchestration.specs.documents import SpecError, read_document
 from orchestration.specs.kinds import Project
-from orchestration.specs.loader import load_project, load_tags
+from orchestration.specs.loader import load_audiences, load_project, load_tags
 from orchestration.specs.new import NewKind, new_spec
 from orchestration.specs.tags import tag_types, user_vocabulary
 from tests.command import jingxi
@@ -120,3 +124,20 @@ def test_a_name_that_is_taken_or_none_is_refused(
 def test_the_command_refuses_a_name_that_is_taken() -> None:
     outcome = jingxi("new", "audience", "second_order", status=2)
     assert "There is already an audience second_order" in outcome.err
+
+
+def test_what_uses_a_tag_is_listed() -> None:
+    project = load_project()
+    audiences = load_audiences(project)
+    asked = {(tag, name) for name, audience in audiences.items() for tag in audience.tags}
+    line = ActivationSpec.model_validate(
+        {
+            **yaml.safe_load(
+                (SPECS_DIR / "activations" / "dormant_tag_list.yml").read_text(encoding="utf-8")
+            ),
+            "fields": {"koc": {"tag": "koc"}},
+        }
+    )
+    rows = list(csv.DictReader(io.StringIO(tag_uses_csv(audiences.values(), [line]))))
+    assert {"tag": "koc", "used_by_kind": "activation", "used_by": "dormant_tag_list"} in rows
+    assert asked <= {(row["tag"], row["used_by"]) for row in rows if row["used_by_kind"] == "audience"}
