@@ -89,13 +89,17 @@ def test_a_second_run_waits_and_says_for_whom(small_home: Path, tmp_path: Path) 
     deadline = time.monotonic() + 60
     while not (home / "run.lock").read_text().count(str(first.pid)) and time.monotonic() < deadline:
         time.sleep(0.1)
+    os.kill(first.pid, signal.SIGSTOP)  # for as long as it takes to look
     refused = jingxi("run", "--home", home, "--landing", landing, "--as-of", AS_OF, "--no-wait", status=1)
     assert f"process {first.pid}" in refused.err
     assert f"jingxi run --as-of {AS_OF}" in refused.err
-    waited = jingxi("run", "--home", home, "--landing", landing, "--as-of", AS_OF)
-    assert f"Waiting for jingxi run --as-of {AS_OF} (process {first.pid}" in waited.out
-    out, _ = first.communicate()
-    assert first.returncode == 0, out
+    second = _start(home, landing)
+    assert second.stdout
+    assert f"Waiting for jingxi run --as-of {AS_OF} (process {first.pid}" in second.stdout.readline()
+    os.kill(first.pid, signal.SIGCONT)
+    for process in (first, second):
+        out, _ = process.communicate()
+        assert process.returncode == 0, out
 
 
 def test_dbt_ends_with_the_run_that_started_it() -> None:

@@ -20,6 +20,7 @@ from orchestration.warehouse.session import Plugin
 # Models that may compare all with all, since one side stays a handful of rows however many users there are.
 FEW_ROWS = {
     "contact_policy_decisions": "activation lines, caps and rules",
+    "int_tags__value_counts": "the one day that is compared with",
     "rfm_migration": "pairs of the days held",
     "segment_movements": "segments of a few ways of cutting",
     "user_groups": "provinces",

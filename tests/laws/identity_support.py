@@ -82,10 +82,14 @@ Row = Mapping[str, Any]
 # --- the models ------------------------------------------------------------------------------------------------------
 
 
-@cache
-def rendered(model: str, forward: bool = False) -> str:
+def rendered(model: str, forward: bool = False, has_rows: Callable[[str], bool] = lambda _: True) -> str:
     """SQL of a model for DuckDB, built anew or going forward; tables are called as the models, raw tables raw_<table>,
-    arrived_<table> and since_<table>."""
+    arrived_<table> and since_<table>. `has_rows` answers what a model asks while it is compiled."""
+    return str(_template(model, forward).render(has_rows=has_rows))
+
+
+@cache
+def _template(model: str, forward: bool) -> jinja2.Template:
     environment = jinja2.Environment(extensions=["jinja2.ext.do"], autoescape=False)
     special: dict[str, Callable[[str], str]] = {
         "ever_arrived": lambda table: f"arrived_{table}",
@@ -152,7 +156,7 @@ def rendered(model: str, forward: bool = False) -> str:
     for name in [name for name in dir(module) if not name.startswith("_")]:
         environment.globals[name] = getattr(module, name)
     (path,) = (DBT / "models").rglob(f"{model}.sql")
-    return str(environment.from_string(path.read_text(encoding="utf-8")).render())
+    return environment.from_string(path.read_text(encoding="utf-8"))
 
 
 def union_find(edges: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -250,7 +254,7 @@ class Warehouse:
         for table in LARGE:
             run(f"create or replace table stg_raw__{table} as {rendered(f'stg_raw__{table}')}")
         for model in MODELS:
-            sql = rendered(model, since is not None)
+            sql = rendered(model, since is not None, lambda query: bool(run(query).fetchall()))
             if model in COMPONENT_MODELS:
                 found = union_find(run(sql).fetchall())
                 run(f"create or replace table {model} (node bigint, component bigint)")
