@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from orchestration.activation.activate import Outcome, Plan
 from orchestration.activation.ledger import Run
@@ -139,73 +138,67 @@ class _Teller:
         self.last[line.activation] = now
         waiting = f", waiting for {progress.waiting_for}" if progress.waiting_for else ""
         text = f"{line.activation}: {progress.done:,} of {progress.planned:,}{waiting}"
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        _say(self.console, text)
 
 
 def _show(console: Console | None, done: Sequence[Mapping[str, Any]]) -> None:
+    """What became of each line, on lines that fit a narrow terminal."""
     if console is None:
         return
     if not done:
-        console.print("There is no activation line; `jingxi new activation NAME` begins one.")
-        return
-    table = Table("activation", "to", "run", "state")
-    table.columns[0].no_wrap = table.columns[2].no_wrap = True
-    for name in ("planned", "accepted", "rejected", "in doubt", "held"):
-        table.add_column(name, justify="right")
+        _say(console, "There is no activation line; `jingxi new activation NAME` begins one.")
     for one in done:
-        table.add_row(
-            one["activation"],
-            one["destination"],
-            str(one.get("run") or ""),
-            one["state"],
-            *(f"{one.get(name, 0):,}" for name in ("planned", "accepted", "rejected", "in_doubt", "held")),
-        )
-    console.print(table)
-    for one in done:
+        run = f", run {one['run']}" if one.get("run") else ""
+        _say(console, f"{one['activation']} → {one['destination']}: {one['state'].replace('_', ' ')}{run}")
+        if one.get("planned"):
+            parts = (
+                ("accepted", "accepted"),
+                ("rejected", "rejected"),
+                ("in_doubt", "in doubt"),
+                ("held", "held"),
+            )
+            sums = " + ".join(f"{one.get(name, 0):,} {title}" for name, title in parts)
+            # Before it is sent, nothing has become of anything.
+            waits = one["state"] == "awaiting_approval"
+            _say(console, f"  {one['planned']:,} planned" + ("" if waits else f" = {sums}"))
+        for word, name in (("held", "held_by"), ("rejected", "rejected_by")):
+            if one.get(name):
+                _say(console, f"  {word}: {_counted(one[name])}")
         _explain(console, one)
 
 
 def _explain(console: Console, one: Mapping[str, Any]) -> None:
-    def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    for word, name in (("held", "held_by"), ("rejected", "rejected_by")):
-        if one.get(name):
-            told = ", ".join(f"{number:,} {code}" for code, number in sorted(one[name].items()))
-            say(f"{one['activation']}: {word}: {told}")
     if one["state"] == "awaiting_approval":
-        say(f"{one['reason']} When that is right: jingxi push --approve {one['run']}")
+        _say(console, f"  {one['reason']} When that is right: jingxi push --approve {one['run']}")
     elif one.get("reason"):
-        say(f"{one['activation']}: {one['reason']}")
+        _say(console, f"  {one['reason']}")
     if one.get("in_doubt"):
-        say(
-            f"{one['activation']}: {one['in_doubt']:,} records in doubt; the next push asks or sends again where that does "
-            f"no harm, else: jingxi retry --run RUN --sent, --not-sent or --arrived FILE (jingxi push --runs lists runs)"
+        _say(
+            console,
+            f"  {one['in_doubt']:,} records in doubt; the next push asks or sends again where that does no harm, else: "
+            "jingxi retry --run RUN --sent, --not-sent or --arrived FILE (jingxi push --runs lists runs)",
         )
 
 
 def _show_plans(console: Console | None, plans: Sequence[tuple[Line, Plan]]) -> None:
     if console is None:
         return
-    table = Table("activation", "to", "mode", title="Nothing was sent", title_justify="left")
-    for name in ("added", "changed", "removed", "unchanged", "held", "held out"):
-        table.add_column(name, justify="right")
     for line, plan in plans:
-        numbers = (
-            plan.added,
-            plan.changed,
-            plan.removed,
-            plan.unchanged,
-            sum(plan.held.values()),
-            plan.held_out,
+        _say(console, f"{line.activation} → {line.destination} ({line.mode}): nothing was sent")
+        _say(
+            console,
+            f"  {plan.added:,} added, {plan.changed:,} changed, {plan.removed:,} removed, {plan.unchanged:,} unchanged; "
+            f"{plan.held_out:,} held out",
         )
-        table.add_row(line.activation, line.destination, line.mode, *(f"{number:,}" for number in numbers))
-    console.print(table)
-    for line, plan in plans:
         if plan.held:
-            told = ", ".join(f"{number:,} {code}" for code, number in sorted(plan.held.items()))
-            console.print(f"{line.activation}: held: {told}", highlight=False, markup=False, soft_wrap=True)
+            _say(console, f"  held: {_counted(plan.held)}")
         for sentence in plan.objections:
-            console.print(
-                f"would wait for approval: {sentence}", highlight=False, markup=False, soft_wrap=True
-            )
+            _say(console, f"  would wait for approval: {sentence}")
+
+
+def _counted(by_code: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {code}" for code, number in sorted(by_code.items()))
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

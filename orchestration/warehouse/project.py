@@ -132,9 +132,13 @@ def ensure_manifest(home: Home, settings: Settings) -> Path:
     # A copy: dbt writes its own manifest anew, in place, with every call.
     manifest = home.dbt_target / "project.json"
     stamp = home.dbt_target / "project.stamp"
-    wanted = f"{project_fingerprint()} {settings.fingerprint()}"
-    if not (manifest.exists() and stamp.exists() and stamp.read_text() == wanted):
+    wanted = f"{project_fingerprint()} {settings.fingerprint()} {DBT_PROJECT_DIR}"
+    found = stamp.read_text() if stamp.exists() else ""
+    if not (manifest.exists() and found == wanted):
         home.create()
+        if not found.endswith(f" {DBT_PROJECT_DIR}"):
+            # What dbt parsed names the project's place, and dbt does not notice that it has moved.
+            (home.dbt_target / "partial_parse.msgpack").unlink(missing_ok=True)
         environment = dbt_environment(home, settings, settings.schedule.first_day, "")
         with RunLock(home).hold("preparing dbt"):
             stamp.unlink(missing_ok=True)
