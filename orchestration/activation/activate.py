@@ -205,7 +205,7 @@ class Activation:
         finally:
             plan.close()
         if plan.objections:
-            self.ledger.set_state(run.run_id, "awaiting_approval", " ".join(plan.objections))
+            self.ledger.set_state(run.run_id, "awaiting_approval", _sentences(plan.objections))
             return self._outcome(line, self.ledger.run(run.run_id), settled, plan)
         self.ledger.set_state(run.run_id, "running")
         tools.reach("after_plan")
@@ -347,3 +347,8 @@ def line_lock(home: Home, line: Line) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _sentences(objections: Sequence[str]) -> str:
+    """Several objections, one after the other, each ended."""
+    return " ".join(text if text.endswith(".") else f"{text}." for text in objections)
