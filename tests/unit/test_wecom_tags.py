@@ -173,7 +173,9 @@ def test_one_fault_leaves_the_same_final_state(
     wecom.hang_seconds = 1.0
     for api in ("get_corp_tag_list", "add_corp_tag", "batch/get_by_user"):
         wecom.faults.script(api, [fault])
-    wecom.faults.script("mark_tag", [None, None, fault, None, fault])
+    # A token that is refused twice in one call is not tried a third time: the second fault could meet the replay.
+    once = (fault.body or {}).get("errcode") in (40014, 42001)
+    wecom.faults.script("mark_tag", [None, None, fault] if once else [None, None, fault, None, fault])
     records = [record(f"wm{n:03d}", {GROUP: "A"}) for n in range(20)]
     assert push(destination, records) == [Accepted()] * 20
     assert set(wecom.marked.values()) == {1}
