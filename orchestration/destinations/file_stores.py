@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -120,7 +121,7 @@ class TableCollector:
         self._table.close()
 
 
-class FileDestination:
+class FileDestination(ABC):
     """Base of the file destinations: a store, and what the files look like."""
 
     capabilities = Capabilities(
@@ -132,9 +133,9 @@ class FileDestination:
         self._home = home
         self._store = store
 
+    @abstractmethod
     def collector(self, run: RunInfo, work: Path) -> Collector:
         """What turns the run's records into files."""
-        raise NotImplementedError
 
     def check(self) -> None:
         """See that the store can be written. Raises DestinationError."""

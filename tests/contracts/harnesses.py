@@ -64,7 +64,7 @@ class ServerHarness(Harness):
         self.server.faults.clear()
 
     def deny(self) -> None:
-        raise NotImplementedError
+        raise AssertionError(f"{type(self).__name__} names the trouble denied and does not make it")
 
     def close(self) -> None:
         if not self.server.stopped.is_set():

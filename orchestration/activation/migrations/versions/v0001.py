@@ -82,4 +82,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """There is nothing before: what was sent is not forgotten."""
-    raise NotImplementedError("The ledger is never taken back.")
+    raise RuntimeError("The ledger is never taken back.")
