@@ -153,8 +153,7 @@ with
     ),
 
     -- A message counts once, on the first day that proves that it went out; one that is planned (a task
-    -- that a member
-    -- has still to confirm, say) counts unless it failed.
+    -- that a member has still to confirm, say) counts unless it failed.
     messages as (
         select
             user_id,
