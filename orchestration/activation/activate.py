@@ -18,11 +18,22 @@ from orchestration.activation.lines import Line
 from orchestration.activation.payload import PayloadFile, PayloadStore, PlannedRow
 from orchestration.activation.push import Pusher, Tools
 from orchestration.destinations.protocol import Destination, Mode, RunInfo
-from orchestration.errors import LockedError
+from orchestration.errors import JingxiError, LockedError
 from orchestration.home import Home
 
 SUPERSEDED = "superseded"
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+class HomeWriteError(JingxiError):
+    """A file that a push needs in the home cannot be written or read: the disk is full, or may only be read."""
+
+    def __init__(self, home: Home, line: Line, error: OSError) -> None:
+        cause = os.strerror(error.errno) if error.errno else type(error).__name__
+        super().__init__(
+            f"{line.activation}: {home.path} cannot be written or read: {cause}. Nothing was sent that the ledger does not "
+            "know of; push again when that is repaired."
+        )
 
 
 @dataclass(frozen=True)
@@ -166,10 +177,13 @@ class Activation:
         """Finish what was begun, settle what is in doubt, plan, and send. One push of a line at a time.
 
         `approve`: the run that a person lets go. `retry`: dead letters of what is published now are tried again. Raises
-        LockedError when the line is being pushed, and JingxiError.
+        LockedError when the line is being pushed, HomeWriteError when a file of the home cannot be written, and JingxiError.
         """
-        with line_lock(self.home, line):
-            return self._push(line, destination, approve, retry)
+        try:
+            with line_lock(self.home, line):
+                return self._push(line, destination, approve, retry)
+        except OSError as error:
+            raise HomeWriteError(self.home, line, error) from error
 
     def _push(self, line: Line, destination: Destination, approve: str | None, retry: bool) -> Outcome:
         tools = self.tools(line)
@@ -234,8 +248,6 @@ class Activation:
                 reach("while_planning")
                 yield chunk
 
-        payload.write(rows())
-        reach("after_payload")
         new = NewRun(
             run_id,
             line.ledger_key,
@@ -249,7 +261,13 @@ class Activation:
             plan.removed,
             plan.unchanged,
         )
-        return self.ledger.create_run(new, _records(payload.chunks()))
+        try:
+            payload.write(rows())
+            reach("after_payload")
+            return self.ledger.create_run(new, _records(payload.chunks()))
+        except Exception:
+            payload.remove()  # values of people that nothing would come back for
+            raise
 
     def _sweep(self) -> None:
         """Remove payloads of runs that the ledger does not know, or that are over without a doubt."""

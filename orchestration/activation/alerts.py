@@ -11,6 +11,8 @@ import fcntl
 import json
 import logging
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -19,6 +21,7 @@ from orchestration.home import Home
 
 LOGGER = logging.getLogger("jingxi.alerts")
 LOGGER.addHandler(logging.NullHandler())
+FAILING = "failing.json"
 
 
 @dataclass(frozen=True)
@@ -37,27 +40,56 @@ def note(
 ) -> Alert | None:
     """Note how a push of a line ended; the alert that this is, None when nothing changed since the last one."""
     moment = (now or dt.datetime.now(dt.UTC)).astimezone(dt.UTC).isoformat(timespec="seconds")
-    folder = home.path / "activation"
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "failing.json", os.O_RDWR | os.O_CREAT, 0o600)
-    with os.fdopen(descriptor, "r+", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        failing: dict[str, str] = json.loads(file.read() or "{}")
-        name = f"{line.activation}/{line.destination}"
-        if ok == (name not in failing):
-            return None
+    try:
+        with _alone(home):
+            failing = _read(home)
+            since = failing.pop(name := f"{line.activation}/{line.destination}", None)
+            if ok == (since is None):
+                return None
+            if ok:
+                told = f"{line.activation} works again; it had failed since {since}."
+            else:
+                failing[name] = moment
+                told = f"{line.activation} failed: {sentence}"
+            alert = Alert("recovered" if ok else "failed", line.activation, line.destination, moment, told)
+            _write(home, failing)
+            home.logs.mkdir(parents=True, exist_ok=True)
+            with (home.logs / "alerts.log").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(asdict(alert), ensure_ascii=False) + "\n")
+    except (
+        OSError
+    ) as error:  # a full disk is what an alert may be about: it does not keep people from hearing of it
+        LOGGER.warning("The alert on %s cannot be kept in %s: %s", line.activation, home.path, error.strerror)
         if ok:
-            since = failing.pop(name)
-            told = f"{line.activation} works again; it had failed since {since}."
-        else:
-            failing[name] = moment
-            told = f"{line.activation} failed: {sentence}"
-        file.seek(0)
-        file.truncate()
-        file.write(json.dumps(failing))
-    alert = Alert("recovered" if ok else "failed", line.activation, line.destination, moment, told)
-    home.logs.mkdir(parents=True, exist_ok=True)
-    with (home.logs / "alerts.log").open("a", encoding="utf-8") as log:
-        log.write(json.dumps(asdict(alert), ensure_ascii=False) + "\n")
+            return None
+        told = f"{line.activation} failed: {sentence}"
+        alert = Alert("failed", line.activation, line.destination, moment, told)
     LOGGER.warning(told)
     return alert
+
+
+@contextmanager
+def _alone(home: Home) -> Iterator[None]:
+    folder = home.path / "activation"
+    folder.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(folder / "failing.lock", os.O_RDWR | os.O_CREAT, 0o600)) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read(home: Home) -> dict[str, str]:
+    """Lines that fail, and since when."""
+    try:
+        told = json.loads((home.path / "activation" / FAILING).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _write(home: Home, failing: Mapping[str, str]) -> None:
+    """Whole or not at all."""
+    file = home.path / "activation" / FAILING
+    part = file.with_suffix(".new")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
+        out.write(json.dumps(failing))
+    part.replace(file)

@@ -31,6 +31,15 @@ INTERRUPTED = "interrupted"
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _CHUNK = 500
 _BUSY_SECONDS = 60
+_CAUSES = {
+    "SQLITE_FULL": "its disk is full",
+    "SQLITE_READONLY": "it may only be read",
+    "SQLITE_CANTOPEN": "its file cannot be opened or made; may this user write there, is the disk full?",
+    "SQLITE_IOERR": "its disk is full or fails",
+    "SQLITE_BUSY": "another program keeps it locked",
+    "SQLITE_CORRUPT": "its file is damaged; restore it from a backup",
+    "SQLITE_NOTADB": "its file is no database; restore it from a backup",
+}
 
 
 class LedgerError(JingxiError):
@@ -698,6 +707,15 @@ def _told(engine: sa.Engine) -> Iterator[None]:
     except sa.exc.DBAPIError as error:
         place = engine.url.render_as_string(hide_password=True)
         raise LedgerError(
-            f"The ledger {place} cannot be read or written ({type(error.orig).__name__}: is its disk full, is it "
-            "locked, is the server there?). Nothing is sent that it does not know of; push again when it is repaired."
+            f"The ledger {place} cannot be read or written: {_cause(error.orig)}. Nothing is sent that it does not know "
+            "of; push again when that is repaired."
         ) from error
+
+
+def _cause(error: BaseException | None) -> str:
+    """What keeps a database from working, as far as it says so itself."""
+    named = str(getattr(error, "sqlite_errorname", ""))
+    for beginning, cause in _CAUSES.items():
+        if named.startswith(beginning):
+            return cause
+    return f"is the server there, is the disk full? ({type(error).__name__})"

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from orchestration.activation.activate import Activation, Outcome, Plan
+from orchestration.activation.activate import Activation, HomeWriteError, Outcome, Plan
 from orchestration.activation.alerts import LOGGER, note
 from orchestration.activation.alerts import Alert as Noted
 from orchestration.activation.contact_policy import contact_policy
@@ -170,7 +170,10 @@ class Desk:
             self._alert(note(self.home, line, ok=False, sentence=str(error)), None)
             raise
         self._alert(note(self.home, line, ok=outcome.ok, sentence=outcome.sentence), outcome.run)
-        self._bring_back(line)
+        try:
+            self._bring_back(line)
+        except OSError as error:
+            raise HomeWriteError(self.home, line, error) from error
         return outcome
 
     def _bring_back(self, line: Line) -> None:
