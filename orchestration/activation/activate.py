@@ -97,7 +97,7 @@ class Planner(Protocol):
 @dataclass(frozen=True)
 class Outcome:
     """What a push of a line did: the run that it made or went on with (None: nothing to send), and earlier ones that it
-    settled."""
+    settled. `switched_off`: why its destination is not called at all any more, in a sentence."""
 
     line: Line
     run: Run | None
@@ -106,6 +106,7 @@ class Outcome:
     rejected_by: Mapping[str, int] = field(default_factory=dict)
     settled: tuple[Run, ...] = ()
     in_doubt: int = 0
+    switched_off: str = ""
 
     @property
     def awaits_approval(self) -> bool:
@@ -115,13 +116,17 @@ class Outcome:
     @property
     def ok(self) -> bool:
         """Whether nothing is left for a person to do but to look at dead letters."""
-        return not self.in_doubt and (self.run is None or self.run.state == "finished")
+        return (
+            not self.in_doubt and not self.switched_off and (self.run is None or self.run.state == "finished")
+        )
 
     @property
     def sentence(self) -> str:
         """What a person has to do, if anything."""
         if self.run is not None and self.awaits_approval:
             return f"{self.run.reason} When that is right: jingxi push --approve {self.run.run_id}"
+        if self.switched_off:
+            return self.switched_off
         if self.run is not None and self.run.state == "failed":
             return f"{self.line.activation}: {self.run.reason}"
         if self.in_doubt:
@@ -137,8 +142,8 @@ class Outcome:
             "destination": self.line.destination,
             "mode": self.line.mode,
             "run": run.run_id if run else None,
-            "state": run.state if run else "nothing_to_send",
-            "reason": run.reason if run else "",
+            "state": run.state if run else "switched_off" if self.switched_off else "nothing_to_send",
+            "reason": self.switched_off or (run.reason if run else ""),
             **{
                 name: getattr(run, name) if run else 0
                 for name in (
@@ -176,7 +181,8 @@ class Activation:
     ) -> Outcome:
         """Finish what was begun, settle what is in doubt, plan, and send. One push of a line at a time.
 
-        `approve`: the run that a person lets go. `retry`: dead letters of what is published now are tried again. Raises
+        `approve`: the run that a person lets go. `retry`: what the destination refused for good is tried again: dead
+        letters of what is published now, and the destination itself when it had been switched off. Raises
         LockedError when the line is being pushed, HomeWriteError when a file of the home cannot be written, and JingxiError.
         """
         try:
@@ -188,6 +194,10 @@ class Activation:
     def _push(self, line: Line, destination: Destination, approve: str | None, retry: bool) -> Outcome:
         tools = self.tools(line)
         source = self.planner.source(line)
+        if retry:
+            self.ledger.switch_on(line.destination)
+        elif line.destination in self.ledger.switched_off():
+            return self._outcome(line, None, ())
         settled: list[Run] = []
         current: Run | None = None
         for run in reversed(
@@ -314,6 +324,7 @@ class Activation:
             rejected_by=self.ledger.reasons(run.run_id, "rejected") if run else {},
             settled=tuple(settled),
             in_doubt=sum(one.in_doubt for one in self.ledger.runs(line.ledger_key, in_doubt=True)),
+            switched_off=off.sentence if (off := self.ledger.switched_off().get(line.destination)) else "",
         )
 
 

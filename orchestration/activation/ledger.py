@@ -19,7 +19,15 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
-from orchestration.activation.tables import ACKNOWLEDGED, APPROVALS, CLOSED, HEAD, RECORDS, RUNS
+from orchestration.activation.tables import (
+    ACKNOWLEDGED,
+    APPROVALS,
+    CLOSED,
+    HEAD,
+    RECORDS,
+    RUNS,
+    SWITCHED_OFF,
+)
 from orchestration.destinations.protocol import Operation
 from orchestration.errors import JingxiError
 from orchestration.home import Home
@@ -137,6 +145,25 @@ class Sent:
     key_hash: str
     state: str
     changed_at: dt.datetime
+
+
+@dataclass(frozen=True)
+class SwitchOff:
+    """A destination that its receiver has switched off, as a run of a line was told. `at` is aware, UTC."""
+
+    destination: str
+    activation: str
+    run_id: str
+    code: str
+    at: dt.datetime
+
+    @property
+    def sentence(self) -> str:
+        """What a person has to do."""
+        return (
+            f"The receiver of {self.destination} switched it off on {self.at:%Y-%m-%d} ({self.code}): nothing is sent there. "
+            f"When it is on again: jingxi retry {self.activation}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +385,43 @@ class Ledger:
                 )
             )
         return self.run(run_id)
+
+    # Destinations -----------------------------------------------------------------------------------------------
+
+    def switch_off(self, run: Run, code: str) -> None:
+        """Write down that the receiver of a run's destination has switched it off for good; the first time counts."""
+        with self._transaction() as connection:
+            known = sa.select(SWITCHED_OFF.c.code).where(SWITCHED_OFF.c.destination == run.destination)
+            if connection.execute(known).first() is None:
+                connection.execute(
+                    sa.insert(SWITCHED_OFF).values(
+                        destination=run.destination,
+                        activation=run.activation,
+                        run_id=run.run_id,
+                        code=code,
+                        switched_off_at=self._now(),
+                    )
+                )
+
+    def switch_on(self, destination: str) -> None:
+        """A person says that the destination takes records again."""
+        with self._transaction() as connection:
+            connection.execute(sa.delete(SWITCHED_OFF).where(SWITCHED_OFF.c.destination == destination))
+
+    def switched_off(self) -> dict[str, SwitchOff]:
+        """Destinations that their receiver has switched off, by name."""
+        with self._transaction() as connection:
+            rows = connection.execute(sa.select(SWITCHED_OFF).order_by(SWITCHED_OFF.c.destination)).all()
+        return {
+            row.destination: SwitchOff(
+                row.destination,
+                row.activation,
+                row.run_id,
+                row.code,
+                row.switched_off_at.replace(tzinfo=dt.UTC),
+            )
+            for row in rows
+        }
 
     # Records ----------------------------------------------------------------------------------------------------
 

@@ -296,15 +296,18 @@ class _Planning:
                 self._insert(table, ("key_hash", column), chunk)
 
     def _difference(self) -> None:
-        """Make the table `compared`: each member's row with its change and, if it is not tried, the reason."""
+        """Make the view `compared`: each member's row with its change and, if it is not tried, the reason.
+
+        A view, so that the rows of a large audience are not held a second time.
+        """
         wanted = {"insert": ("added",), "update": ("changed",)}.get(self.line.mode, ("added", "changed"))
         skipped = ("accepted",) if self.retry else ("accepted", "rejected")
         self.session.execute(
             f"""
-            create table compared as
+            create view compared as
             with known as (
                 select key_hash, bool_or(code = 'in_doubt') as in_doubt, bool_or(code = 'deferred') as deferred,
-                    bool_or(list_contains(?, code)) as skipped
+                    bool_or(code in ({_listed(skipped)})) as skipped
                 from left_out group by key_hash
             ),
             differing as (
@@ -322,14 +325,13 @@ class _Planning:
                 left join known on known.key_hash = computed.key_hash
             )
             select * exclude (change, in_doubt, deferred),
-                case when list_contains(?, change) then change else 'unchanged' end as change,
+                case when change in ({_listed(wanted)}) then change else 'unchanged' end as change,
                 case
                     when key is null then {text(NO_IDENTIFIER)} when in_doubt then 'in_doubt' when deferred then 'deferred'
                     else ''
                 end as code
             from differing
-            """,
-            [list(skipped), list(wanted)],
+            """
         )
 
     def _apply_policy(self) -> None:
@@ -425,6 +427,10 @@ class _Planning:
                 )
                 position += 1
             yield chunk
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(text(word) for word in words)
 
 
 def _json(value: Any) -> JsonValue:

@@ -23,6 +23,7 @@ from orchestration.destinations.errors import (
     NotSent,
     OutcomeUnknown,
     RunFailed,
+    SwitchedOff,
     Throttled,
 )
 from orchestration.destinations.protocol import (
@@ -126,6 +127,7 @@ class Pusher:
         except _Stopped as stopped:
             if stopped.failed:
                 state, reason = "failed", _told(stopped)
+            self._note_switched_off(stopped)
             self.ledger.hold_rest(self.run.run_id, stopped.code)
         self.tools.reach("before_close")
         return self.ledger.close(self.run.run_id, state, reason)
@@ -144,8 +146,13 @@ class Pusher:
                         self._settle(session)
             except _Stopped as stopped:
                 reason = reason or _told(stopped)
+                self._note_switched_off(stopped)
             self.ledger.hold_rest(self.run.run_id, "not_received")  # a new plan has its newest values
         return self.ledger.close(self.run.run_id, self.run.closed_as, reason)
+
+    def _note_switched_off(self, stopped: _Stopped) -> None:
+        if isinstance(stopped.__cause__, SwitchedOff):
+            self.ledger.switch_off(self.run, stopped.code)
 
     @property
     def _may_settle(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-HEAD = "0001"
+HEAD = "0002"
 """The version that the code below needs."""
 
 RECORD_STATES = ("planned", "sending", "accepted", "rejected", "in_doubt", "held")
@@ -93,4 +93,15 @@ APPROVALS = sa.Table(
     sa.Column("run_id", sa.String(26), sa.ForeignKey("runs.run_id"), primary_key=True),
     sa.Column("approved_at", sa.DateTime, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
+)
+
+# Destinations whose receiver said that nothing will ever be taken there again; until a person says otherwise.
+SWITCHED_OFF = sa.Table(
+    "switched_off",
+    METADATA,
+    sa.Column("destination", sa.String(64), primary_key=True),
+    sa.Column("activation", sa.String(64), nullable=False),
+    sa.Column("run_id", sa.String(26), sa.ForeignKey("runs.run_id"), nullable=False),
+    sa.Column("code", sa.String(64), nullable=False),
+    sa.Column("switched_off_at", sa.DateTime, nullable=False),
 )

@@ -87,7 +87,7 @@ def _asset(line: Line) -> dg.AssetsDefinition:
         told = outcome.to_dict()
         if outcome.run is not None and outcome.run.state == "failed":
             raise dg.Failure(f"{line.activation}: {outcome.run.reason}", metadata=_metadata(told))
-        if outcome.awaits_approval:
+        if outcome.awaits_approval or outcome.switched_off:
             context.log.warning(outcome.sentence)
         else:
             yield dg.MaterializeResult(asset_key=key, metadata=_metadata(told))

@@ -417,7 +417,7 @@ def retry(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Send dead letters again (records that the destination refused), or say what became of records in doubt."""
+    """Try again what was refused for good (dead letters, a destination that was switched off), or say what became of records in doubt."""
     from orchestration.cli import pushing
 
     target = _home(home)

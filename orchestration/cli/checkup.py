@@ -215,6 +215,7 @@ def _ledger(home: Home, settings: Settings) -> Finding:
         waiting = ledger.runs(states=("awaiting_approval",))
         doubtful = ledger.runs(in_doubt=True)
         last = ledger.runs(limit=1)
+        off = ledger.switched_off()
         ledger.dispose()
     except JingxiError as error:
         return Finding("ledger", False, "cannot be read", str(error))
@@ -223,5 +224,6 @@ def _ledger(home: Home, settings: Settings) -> Finding:
         f"{run.in_doubt:,} records of {run.activation} are in doubt: jingxi push {run.activation}"
         for run in doubtful
     ]
+    advice += [one.sentence for one in off.values()]
     found = f"last run {last[0].activation}: {last[0].state}" if last else "no run yet"
     return Finding("ledger", not advice, found, "\n".join(advice[:_FINDINGS_SHOWN]))

@@ -4,7 +4,8 @@ DestinationError            `code` for programs and ledgers, `hint` for the pers
 ├── RunFailed               nothing of this call was taken; no further call can help; the run ends after this one call
 │   ├── ConfigurationError  a setting, secret, field or template is wrong
 │   ├── PermissionDenied    the destination does not let this caller in (address, scope, credentials)
-│   └── Halted              the destination is closed for now: quota of the day, out of service, endpoint disabled
+│   └── Halted              the destination is closed for now: quota of the day, out of service
+│       └── SwitchedOff     … for good: no call is made there until a person says that it is on again
 ├── BatchRefused            nothing of this batch was taken because something in it is wrong: the engine halves it
 ├── Throttled               nothing of this batch was taken: too fast; the engine pauses and keeps its place
 ├── NotSent                 surely never reached the destination (connection refused, name not found): tried again
@@ -53,7 +54,11 @@ class PermissionDenied(RunFailed):
 
 
 class Halted(RunFailed):
-    """The destination takes nothing more for now: quota of the day or month, out of service, endpoint disabled."""
+    """The destination takes nothing more for now: quota of the day or month, out of service."""
+
+
+class SwitchedOff(Halted):
+    """The receiver has switched this endpoint off for good. The engine remembers it and makes no further call."""
 
 
 class BatchRefused(DestinationError):

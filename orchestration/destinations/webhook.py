@@ -25,9 +25,9 @@ from orchestration.destinations.errors import (
     BatchRefused,
     ConfigurationError,
     DestinationError,
-    Halted,
     OutcomeUnknown,
     PermissionDenied,
+    SwitchedOff,
     Throttled,
 )
 from orchestration.destinations.http import Answer, HttpClient, HttpRules, check_url, retry_after
@@ -122,7 +122,7 @@ class WebhookSession:
     def send(self, batch: Batch) -> Sequence[Outcome]:
         """POST the batch; answers that ask for patience are tried again under the same webhook-id.
 
-        Raises BatchRefused (4xx of the body), ConfigurationError (3xx, 404), PermissionDenied, Halted (410),
+        Raises BatchRefused (4xx of the body), ConfigurationError (3xx, 404), PermissionDenied, SwitchedOff (410),
         Throttled (429), OutcomeUnknown (5xx, timeout), NotSent.
         """
         if not batch.records:
@@ -191,8 +191,9 @@ class WebhookSession:
         status = answer.status
         code = f"http_{status}"
         if status == 410:
-            return Halted(
-                code, "The receiver has switched this webhook off: take the destination out or ask there."
+            return SwitchedOff(
+                code,
+                "The receiver has switched this webhook off: ask there, correct the URL or take the line out.",
             )
         if status == 429:
             return Throttled(code, retry_after(answer.headers, self._clock.now()))
