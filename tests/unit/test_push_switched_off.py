@@ -117,7 +117,7 @@ def test_an_older_ledger_is_brought_up_with_what_it_holds(
     monkeypatch.setattr(ledgers, "HEAD", "0001")
     older = Ledger.open(Home(tmp_path))
     one = engine(tmp_path, "by_record", PEOPLE, older)
-    older.switched_off = dict  # type: ignore[assignment, method-assign]
+    older.switched_off = dict  # type: ignore[method-assign]
     assert one.activation.push(line(), one.destination).ok
     older.dispose()
     monkeypatch.setattr(ledgers, "HEAD", "0002")
