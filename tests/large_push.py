@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 
 from orchestration.activation.activate import Activation
-from orchestration.activation.contact_policy import PublishedPolicy
+from orchestration.activation.contact_policy import contact_policy
 from orchestration.activation.ledger import Ledger
 from orchestration.activation.lines import LineField, LineGuard
 from orchestration.activation.payload import Keys
@@ -22,7 +22,6 @@ from orchestration.activation.plan import WarehousePlanner
 from orchestration.activation.push import Tools
 from orchestration.home import Home
 from orchestration.settings import load_settings
-from orchestration.specs.contact_rules import read_contact_rules
 from tests.activation_support import line
 from tests.fakes.server import ScaledClock
 from tests.fakes.wecom import FakeWeCom
@@ -74,7 +73,7 @@ def main(folder: Path, url: str) -> int:
     settings = load_settings(home)[0]
     keys = Keys(home.secret_key())
     ledger = Ledger.open(home)
-    policy = PublishedPolicy(home, settings, read_contact_rules())
+    policy = contact_policy(home, settings, ledger=ledger, lines=[LINE])
     clock = ScaledClock(factor=0)
     destination = build_in(
         folder,

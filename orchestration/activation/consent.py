@@ -56,7 +56,7 @@ class NewestConsents:
         anything are not in it: they are the published policy's. Rules are those of contact_policy_decisions: erased,
         blocked, contact_deleted, unsubscribed, consent_withdrawn. Raises ConsentError when a file cannot be read.
         """
-        stamp = self._now_there()
+        stamp = self.stamp()
         if stamp != self._stamp:
             self._stamp, self._refused = stamp, {}
         key = (purpose.strip().lower(), channel.strip().lower(), needs_contact)
@@ -64,7 +64,7 @@ class NewestConsents:
             self._refused[key] = self._read(*key, at)
         return self._refused[key]
 
-    def _now_there(self) -> object:
+    def stamp(self) -> object:
         """What tells that nothing has arrived since, without reading it."""
         files = []
         for path in (self._home.intake_registry, self._home.publication_manifest, *self._landing_paths()):
@@ -86,29 +86,43 @@ class NewestConsents:
 
     def _read(self, purpose: str, channel: str, needs_contact: bool, at: dt.datetime) -> Mapping[str, str]:
         moment = at.astimezone(dt.UTC).replace(tzinfo=None)
+        with self.session(at) as session:
+            _prepare(session, purpose, channel, moment)
+            return dict(session.execute(_REFUSED, {"needs_contact": needs_contact}).fetchall())
+
+    @contextmanager
+    def session(
+        self, at: dt.datetime, *, touches_since: dt.date | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A session with the published pair, a view of all that has arrived of each of TABLES, and the table `known`
+        (id_type, id, user_id). Of touches what arrived after a day, by default that of the publication.
+
+        Raises ConsentError, also for any duckdb.Error of the block.
+        """
         try:
             with (
                 self._landed(at) as landed,
                 open_pair(self._home, self._settings, then="push again") as (session, publication),
             ):
                 for table in TABLES:
-                    self._view(session, table, landed.get(table, ()), publication.as_of)
-                _prepare(session, purpose, channel, moment)
-                rows = session.execute(_REFUSED, {"needs_contact": needs_contact}).fetchall()
+                    self._view(session, table, landed.get(table, ()), touches_since or publication.as_of)
+                session.execute(
+                    "create temp table known as select id_type, id, user_id from private.main.user_identifiers"
+                )
+                yield session
         except duckdb.Error as error:
             # The engine's own text may hold values of records: it is not repeated.
             raise ConsentError(
-                f"The newest consents of {self._home.path} cannot be read ({type(error).__name__}); nothing is sent."
+                f"The newest consents and messages of {self._home.path} cannot be read ({type(error).__name__}); nothing "
+                "is sent."
             ) from None
-        return dict(rows)
 
     def _view(
-        self, session: duckdb.DuckDBPyConnection, table: str, landed: Sequence[Path], as_of: dt.date
+        self, session: duckdb.DuckDBPyConnection, table: str, landed: Sequence[Path], since: dt.date
     ) -> None:
         registry = Registry(self._home)
         if table == "touches":
-            # Of messages only the answers that the published policy cannot know.
-            arrived = registry.arrived_files(_ALL_DAYS, since=as_of)
+            arrived = registry.arrived_files(_ALL_DAYS, since=since)
         else:
             arrived = registry.visible_files(_ALL_DAYS)
         files = [empty_file(self._home, TABLES_BY_NAME[table]), *arrived.get(table, ()), *landed]
@@ -178,9 +192,6 @@ def _copy(source: Path, target: Path) -> None:
 
 def _prepare(session: duckdb.DuckDBPyConnection, purpose: str, channel: str, moment: dt.datetime) -> None:
     """What has been said and what has ended, by user, as tables of the session."""
-    session.execute(
-        "create temp table known as select id_type, id, user_id from private.main.user_identifiers"
-    )
     session.execute(
         f"""
         create temp table said as

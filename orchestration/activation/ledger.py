@@ -39,6 +39,7 @@ INTERRUPTED = "interrupted"
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _CHUNK = 500
 _BUSY_SECONDS = 60
+_RUN_OF_A_MESSAGE = dt.timedelta(days=31)
 _CAUSES = {
     "SQLITE_FULL": "its disk is full",
     "SQLITE_READONLY": "it may only be read",
@@ -145,6 +146,16 @@ class Sent:
     key_hash: str
     state: str
     changed_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One record of a line that reached somebody, or may have. `touch_id` is the one of its delivery; `at` is aware, UTC."""
+
+    line: LineKey
+    touch_id: str
+    key_hash: str
+    at: dt.datetime
 
 
 @dataclass(frozen=True)
@@ -630,6 +641,54 @@ class Ledger:
                 yield Sent(
                     row["position"], row["key_hash"], row["state"], row["changed_at"].replace(tzinfo=dt.UTC)
                 )
+
+    def messages(self, line: LineKey, since: dt.datetime) -> Iterator[Message]:
+        """What reached somebody, or may have, since a moment (aware) in runs of the last 31 days before: of other lines also
+        what is being sent or in doubt; of `line` itself only what was accepted, since what is in doubt is its own to settle.
+        """
+        moment = since.astimezone(dt.UTC).replace(tzinfo=None)
+        own = sa.and_(RUNS.c.activation == line.activation, RUNS.c.destination == line.destination)
+        wanted = sa.select(
+            RUNS.c.activation,
+            RUNS.c.destination,
+            RECORDS.c.run_id,
+            RECORDS.c.position,
+            RECORDS.c.key_hash,
+            RECORDS.c.changed_at,
+        ).where(
+            RUNS.c.created_at >= moment - _RUN_OF_A_MESSAGE,
+            RUNS.c.run_id == RECORDS.c.run_id,
+            RECORDS.c.operation == "upsert",
+            RECORDS.c.changed_at >= moment,
+            sa.or_(
+                RECORDS.c.state == "accepted", sa.and_(~own, RECORDS.c.state.in_(("sending", "in_doubt")))
+            ),
+        )
+        with self._transaction() as connection:
+            for row in connection.execution_options(yield_per=10_000).execute(wanted):
+                yield Message(
+                    LineKey(row.activation, row.destination),
+                    f"push:{row.run_id}:{row.position}",
+                    row.key_hash,
+                    row.changed_at.replace(tzinfo=dt.UTC),
+                )
+
+    def messages_stamp(self, line: LineKey, since: dt.datetime) -> object:
+        """What tells that `messages` are the same as before, without reading them: nobody is in a run of `line` twice, so what
+        it sends while it runs changes nothing for itself."""
+        moment = since.astimezone(dt.UTC).replace(tzinfo=None)
+        wanted = (
+            sa.select(RUNS).where(RUNS.c.created_at >= moment - _RUN_OF_A_MESSAGE).order_by(RUNS.c.run_id)
+        )
+        with self._transaction() as connection:
+            runs = [Run(**row._mapping) for row in connection.execute(wanted)]
+        return [
+            (
+                *(run.run_id, run.state, run.accepted, run.in_doubt),
+                self.last_batch(run.run_id) if run.state == "running" and run.line != line else 0,
+            )
+            for run in runs
+        ]
 
     def acknowledged_count(self, line: LineKey) -> int:
         """How many keys the destination has acknowledged."""

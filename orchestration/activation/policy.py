@@ -26,5 +26,5 @@ class ContactPolicy(Protocol):
         ...
 
     def refused_now(self, line: Line, users: Sequence[str], now: dt.datetime) -> Mapping[str, str]:
-        """user_id → reason of those who may not be reached at this moment: consent, erasure, quiet hours."""
+        """user_id → reason of those who may not be reached at this moment: consent, erasure, quiet hours, caps."""
         ...

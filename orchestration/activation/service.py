@@ -269,8 +269,8 @@ def open_desk(
     lines, guards = _declared(dbt_dir)
     destinations = home_destinations(home)
     keys = Keys(home.secret_key())
-    policy = contact_policy(home, settings)
     ledger = Ledger.open(home, settings.activation.ledger_url)
+    policy = contact_policy(home, settings, ledger=ledger, lines=lines.values())
 
     def tools(line: Line) -> Tools:
         return Tools(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import re
+from calendar import monthrange
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,58 @@ class ContactRules:
             return None
         day = local.date() + dt.timedelta(days=local.strftime("%H:%M") >= rule.quiet_until)
         return dt.datetime.combine(day, dt.time.fromisoformat(rule.quiet_until), zone).astimezone(dt.UTC)
+
+
+@dataclass(frozen=True)
+class ContactCap:
+    """How many messages a user gets on a channel (`*`: on all together) for a purpose: in `days` days, in the week or in
+    the month of the calendar. `max_sends` None: as many as the month has days."""
+
+    cap: str
+    channel: str
+    purpose: str
+    period: str
+    days: int | None
+    max_sends: int | None
+
+    def holds_for(self, channel: str, purpose: str) -> bool:
+        """Whether a message on a channel for a purpose needs a place of this cap."""
+        return self.channel in (channel.strip().lower(), ANY) and self.purpose in (
+            purpose.strip().lower(),
+            ANY,
+        )
+
+    def first_day(self, day: dt.date) -> dt.date:
+        """The first day whose messages count on a day."""
+        match self.period:
+            case "month":
+                return day.replace(day=1)
+            case "week":
+                return day - dt.timedelta(days=day.weekday())
+            case _:
+                return day - dt.timedelta(days=(self.days or 1) - 1)
+
+    def limit(self, day: dt.date) -> int:
+        """How many messages may count on a day, the one that is asked about included."""
+        return monthrange(day.year, day.month)[1] if self.max_sends is None else self.max_sends
+
+
+def read_contact_caps(seeds_dir: Path = SEEDS_DIR) -> Sequence[ContactCap]:
+    """The caps of a project. Raises SpecError with file and line of everything that is wrong in the rules."""
+    problems = contact_problems(seeds_dir)
+    if problems:
+        raise SpecError(problems)
+    return [
+        ContactCap(
+            row["cap"],
+            row["channel"].lower(),
+            row["purpose"].lower(),
+            row["period"],
+            int(row["days"]) if row["days"] else None,
+            int(row["max_sends"]) if row["max_sends"] else None,
+        )
+        for _, row in _rows(seeds_dir / CAPS_FILE)
+    ]
 
 
 def read_contact_rules(seeds_dir: Path = SEEDS_DIR) -> ContactRules:
