@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import duckdb
 import pytest
@@ -16,16 +18,23 @@ from orchestration.home import DBT_PROJECT_DIR, Home
 from orchestration.ingestion.contracts import TABLES_BY_NAME
 from orchestration.ingestion.registry import FileEntry, RawFile, Registry, raw_columns, storage_type
 from orchestration.settings import Settings, load_settings
+from orchestration.warehouse.dbt_process import make_no_debug_events
 from orchestration.warehouse.state_day import moving_to
 
 Row = Mapping[str, Any]
 
+_PARSED = Path(__file__).parents[1] / ".pytest_cache" / "parsed"
+
+
+def _kept(variables: str) -> Path:
+    """Where all workers, and later runs, find what dbt has parsed with these variables: worth ten seconds. dbt itself
+    sees which files have changed since."""
+    key = hashlib.sha256(f"{DBT_PROJECT_DIR} {variables}".encode()).hexdigest()[:16]
+    return _PARSED / f"{key}.msgpack"
+
 
 class WarehouseHome:
     """Raw files in, dbt, rows out."""
-
-    # What dbt has parsed, by variables: the same for every home, and worth ten seconds.
-    _parsed: ClassVar[dict[str, bytes]] = {}
 
     def __init__(self, path: Path) -> None:
         self.home = Home(path)
@@ -104,6 +113,8 @@ class WarehouseHome:
             "unit_test",
             "--indirect-selection",
             "buildable",
+            # Half of what a call costs that builds little; nobody reads them here.
+            "--no-write-json",
         ]
         if not tests:
             choice += ["--exclude-resource-type", "test"]
@@ -112,20 +123,25 @@ class WarehouseHome:
             variables = json.dumps(settings.dbt_vars(), sort_keys=True)
             choice += ["--vars", variables]
             known_until = settings.history.known_until(dt.date.fromisoformat(as_of)).isoformat()
-        parsed = self.home.dbt_target / "partial_parse.msgpack"
-        if not parsed.exists() and variables in self._parsed:
+        make_no_debug_events()
+        parsed, kept = self.home.dbt_target / "partial_parse.msgpack", _kept(variables)
+        if not parsed.exists() and kept.exists():
             parsed.parent.mkdir(parents=True, exist_ok=True)
-            parsed.write_bytes(self._parsed[variables])
+            shutil.copy2(kept, parsed)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("JINGXI_HOME", str(self.home.path))
+            patch.setenv("DBT_LOG_LEVEL_FILE", "info")
             patch.setenv("JINGXI_AS_OF", as_of)
             patch.setenv("JINGXI_KNOWN_UNTIL", known_until)
             patch.setenv("JINGXI_SINCE", since.isoformat() if since else "")
             outcome = dbtRunner().invoke(["build", "--quiet", *map(str, folders), *choice])
             # dbt keeps the file open in this process, and other settings could not open it.
             DuckDBConnectionManager.close_all_connections()
-        if variables not in self._parsed:
-            self._parsed[variables] = parsed.read_bytes()
+        if not kept.exists() or kept.stat().st_mtime_ns != parsed.stat().st_mtime_ns:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            part = kept.with_name(f"{kept.name}.{os.getpid()}")
+            shutil.copy2(parsed, part)
+            part.rename(kept)
         failed = [
             f"{r.node.name}: {r.message}"
             for r in getattr(outcome.result, "results", [])
