@@ -102,9 +102,12 @@ _OBSERVED_COLUMNS = {
     "confirmed": "last_on",
     "expires": "expires_on",
     "evidence": "evidence_count",
-    "weight": "weight",
     "activity": "last_activity",
 }
+
+
+# What int_tags__observed says of a tag that does not move by itself from one day to the next: all but an interest's weight.
+_OBSERVED_FACTS = ("tag", "value", "is_set", *_OBSERVED_COLUMNS.values())
 
 
 def _pivoted(tags: Sequence[Tag]) -> list[str]:
@@ -112,9 +115,16 @@ def _pivoted(tags: Sequence[Tag]) -> list[str]:
     return [f"observed.{part}__{tag.code}" for tag in tags for part in ("value", "seen", *_OBSERVED_COLUMNS)]
 
 
+def _row_hash(columns: Sequence[str]) -> str:
+    return "{{ row_hash([" + ", ".join(f'"{column}"' for column in columns) + "]) }}"
+
+
+_OBSERVED_HASH = f"sum(cast({_row_hash(_OBSERVED_FACTS)} as decimal(38, 0))) as observed_hash"
+
+
 def _pivot_sql(tags: Sequence[Tag]) -> str:
     """CTE with one row per user: what int_tags__observed says of each tag, side by side."""
-    columns = ["user_id"]
+    columns = ["user_id", _OBSERVED_HASH]
     for tag in tags:
         code, holds = tag.code, f"tag = {literal(tag.code)} and is_set"
         value = "value"
@@ -131,49 +141,127 @@ def _pivot_sql(tags: Sequence[Tag]) -> str:
         select
             {body}
         from {{{{ ref('int_tags__observed') }}}}
-        where place = 1
+        where place = 1{_AMONG_CHANGED}
         group by user_id
     ),
 
 """
 
 
+_JUDGED_CONFIG = """{{
+    config(
+        materialized="running", unique_key="user_id", meta={"tombstones": true, "scratch": ["changed"]}
+    )
+}}
+"""
+_AMONG_CHANGED = "{% if forward %} and user_id in (select user_id from changed){% endif %}"
+
+
 def judged_sql(tags: Sequence[Tag], segments: Mapping[str, Segment]) -> str:
-    """Model int_tags__judged: every active tag for every user by today's facts, one pass over the wide table."""
+    """Model int_tags__judged: every active tag for every user by today's facts.
+
+    Going forward, one pass over the wide table finds the users for whom anything differs from the day held (facts_hash);
+    only they are judged and written.
+    """
     sources = Sources.of((rule for tag in tags for rule in tag.rules), segments)
     observed = [tag for tag in tags if tag.is_observed]
-    joined = ["user_wide.*", *sources.columns(), *_pivoted(observed)]
-    joins = [
-        *sources.joins(),
-        *(["left join observed on user_wide.user_id = observed.user_id"] if observed else []),
-    ]
-    users = "select * from user_wide"
-    if joins:
-        users = (
+    by_rule: list[str] = ["users.user_id"]
+    by_observation: list[str] = []
+    for tag in tags:
+        value, known = evaluated(tag, _NAMES)
+        columns = by_observation if tag.is_observed else by_rule
+        columns.append(f"{value} as {value_column(tag.code)}")
+        columns.append(f"{known} as {known_column(tag.code)}")
+        columns += [f"users.{name} as {prefix}__{tag.code}" for prefix, name in _declared(tag)]
+    if observed:
+        by_rule.append("users.observed_hash")
+    names = [column.rsplit(" as ", 1)[-1].removeprefix("users.") for column in by_rule]
+    held = [name for name in names if name != "observed_hash"]
+    held += [column.rsplit(" as ", 1)[-1] for column in by_observation]
+
+    def users(extra: Sequence[str]) -> str:
+        joined = ["user_wide.*", *sources.columns(), *extra]
+        joins = [
+            *sources.joins(),
+            *(["left join observed on user_wide.user_id = observed.user_id"] if observed else []),
+        ]
+        if not joins:
+            return "select * from user_wide"
+        return (
             f"select\n            {', '.join(joined)}\n        from user_wide\n        "
             + "\n        ".join(joins)
         )
-    columns = ["users.user_id"]
-    for tag in tags:
-        value, known = evaluated(tag, _NAMES)
-        columns.append(f"{value} as {value_column(tag.code)}")
-        columns.append(f"{known} as {known_column(tag.code)}")
-        for prefix, name in _declared(tag):
-            columns.append(f"users.{name} as {prefix}__{tag.code}")
-    body = ",\n        ".join(columns)
+
+    observed_hash = (
+        f"""    observed as (
+        select user_id, {_OBSERVED_HASH}
+        from {{{{ ref('int_tags__observed') }}}}
+        where place = 1
+        group by user_id
+    ),
+"""
+        if observed
+        else ""
+    )
+    found_hash = ["observed.observed_hash"] if observed else []
+    rule_lines, all_lines = ",\n        ".join(by_rule), ",\n        ".join([*by_rule, *by_observation])
     return (
         model_header("dbt_project/specs/tags/")
-        + f"""with
+        + _JUDGED_CONFIG
+        + f"""{{% set forward = is_forward() %}}
+{{% set found %}}
+with
     user_wide as (select * from {{{{ ref('user_wide') }}}}),
 {sources.dbt_imports()}
+{observed_hash}
+    users as (
+        {users(found_hash)}
+    ),
+
+    judged as (
+        select
+        {rule_lines}
+        from users
+    )
+
+select user_id, {_row_hash(names)} as facts_hash
+from judged
+{{% endset %}}
+{{% set changed %}}
+select coalesce(found.user_id, held.user_id) as user_id
+from ({{{{ found }}}}) as found
+full outer join {{{{ this }}}} as held on found.user_id = held.user_id
+where found.facts_hash is distinct from held.facts_hash
+{{% endset %}}
+with
+    {{% if forward %}}
+    changed as ({{{{ counted_rows("changed", changed) }}}}),
+    {{% endif %}}
+    user_wide as (select * from {{{{ ref('user_wide') }}}} where true{_AMONG_CHANGED}),
+{sources.dbt_imports()}
 {_pivot_sql(observed) if observed else ""}    users as (
-        {users}
+        {users([*found_hash, *_pivoted(observed)])}
+    ),
+
+    judged as (
+        select
+        {all_lines}
+        from users
     ),
 
     final as (
-        select
-        {body}
-        from users
+        {{% if forward %}}
+        select changed.user_id, {", ".join(f"judged.{name}" for name in held[1:]) or "1 as nothing"},
+            {_row_hash([f"judged.{name}" for name in names])} as facts_hash,
+            cast({{{{ as_of() }}}} as date) as changed_on, judged.user_id is null as is_gone
+        from changed
+        left join judged on changed.user_id = judged.user_id
+        {{% else %}}
+        select user_id, {", ".join(held[1:]) or "1 as nothing"},
+            {_row_hash(names)} as facts_hash,
+            cast({{{{ as_of() }}}} as date) as changed_on
+        from judged
+        {{% endif %}}
     )
 
 select *
@@ -400,6 +488,79 @@ def _text_sql(tag: Tag, column: str) -> str:
     return f"cast({column} as {{{{ dbt.type_string() }}}})"
 
 
+# First of the days back from as_of that int_tags__days holds without a gap, inside the window that every run fills.
+_WINDOW_START = """select coalesce(min(as_of_date), {{ as_of() }}) as first_day
+        from (
+            select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number
+            from (select distinct as_of_date from {{ ref('int_tags__days') }}) as days
+            where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }}
+        ) as numbered
+        where {{ days_between('as_of_date', as_of()) }} = day_number - 1"""
+
+
+def _is_set(tag: Tag) -> str:
+    column = value_column(tag.code)
+    return column if tag.type is ValueType.BOOLEAN else f"{column} is not null"
+
+
+# A day of the window that the day held may have begun with is not before this one.
+_WINDOW_HELD = "{{ add_days(forward_from(), 1 - var('history_days')) }}"
+
+
+def _carry_sql(tags: Sequence[Tag]) -> str:
+    """Statements that take the rows of users of whom nothing changed to another day, column by column.
+
+    Three columns move by themselves: a tag without a declared last fact is confirmed on the day, one without a declared
+    first fact is set at the earliest since the first day of the window, and interests fade. Rows that have such a day for
+    a fact of their own move along and are written again afterwards: see _touched_sql.
+    """
+    window = f"(select {{{{ day_start('first_day') }}}} from ({_WINDOW_START}) as window_start)"
+    statements = [
+        "update {{ this }} set last_confirmed_at = {{ day_start(as_of()) }} "
+        "where last_confirmed_at = {{ day_start(forward_from()) }}",
+        f"update {{{{ this }}}} set first_set_at = least({window}, last_confirmed_at) "
+        "where first_set_at >= {{ day_start(add_days(forward_from(), 1 - var('history_days'))) }} "
+        f"and first_set_at < {window}",
+    ]
+    if interests := [literal(tag.code) for tag in tags if tag.spec.interest is not None]:
+        statements.append(
+            "merge into {{ this }} as held using (select user_id, tag, weight from {{ ref('int_tags__observed') }} "
+            f"where place = 1 and is_set and tag in ({', '.join(interests)})) as faded "
+            "on held.user_id = faded.user_id and held.tag = faded.tag "
+            "when matched then update set weight = faded.weight"
+        )
+    return "; ".join(" ".join(statement.split()) for statement in statements)
+
+
+def _touched_sql(tags: Sequence[Tag]) -> str:
+    """Users whose rows of user_tags are written again: judged otherwise, with a day that moves along though it is a
+    fact's, with kept values, gone."""
+    declared = [(prefix, tag.code) for tag in tags for prefix, _ in _declared(tag)]
+    moving = ["changed_on > {{ forward_from() }}"]
+    moving += [
+        f"confirmed__{code} = {{{{ forward_from() }}}}" for prefix, code in declared if prefix == "confirmed"
+    ]
+    # The first day is not later than the last: one that lies ahead moves with the days.
+    moving += [
+        f"first__{code} > {{{{ forward_from() }}}} or (first__{code} >= {_WINDOW_HELD} and first__{code} < first_day)"
+        for prefix, code in declared
+        if prefix == "first"
+    ]
+    parts = [
+        f"select user_id from {{{{ ref('int_tags__judged') }}}} cross join ({_WINDOW_START}) as window_start where "
+        + " or ".join(moving),
+        "select user_id from {{ this }} as held where not exists "
+        "(select 1 from {{ ref('int_tags__judged') }} as judged where judged.user_id = held.user_id)",
+    ]
+    if keeps := _keeps(tags):
+        parts.append(
+            "select user_id from {{ ref('int_tags__days') }} where as_of_date in ({{ as_of() }}, {{ forward_from() }}) and ("
+            + " or ".join(f"kept__{tag.code} is not null" for tag in keeps)
+            + ")"
+        )
+    return "\nunion\n".join(parts)
+
+
 def user_tags_sql(tags: Sequence[Tag]) -> str:
     """Model user_tags: one row per user and tag that is set."""
     parts = []
@@ -410,7 +571,6 @@ def user_tags_sql(tags: Sequence[Tag]) -> str:
         confirmed = f"coalesce(confirmed__{code}, {{{{ as_of() }}}})" if can_confirm else "{{ as_of() }}"
         kept = tag.spec.empty_result == "keep" and tag.has_expiry
         expires = f"expires__{code}" if kept else _expires_sql(tag)
-        where = column if tag.type is ValueType.BOOLEAN else f"{column} is not null"
         parts.append(
             f"""        select
             user_id,
@@ -423,31 +583,46 @@ def user_tags_sql(tags: Sequence[Tag]) -> str:
             {f"coalesce(cast(evidence__{code} as bigint), 1)" if "evidence" in has else "cast(1 as bigint)"} as evidence_count,
             {f"activity__{code}" if "activity" in has else "cast(null as varchar)"} as last_activity
         from evaluated
-        where {where}"""
+        where {_is_set(tag)}"""
         )
     union = "\n        union all\n".join(parts or [_NO_TAGS_SET])
+    among = "{% if forward %} where user_id in (select user_id from touched){% endif %}"
+    interests = ", ".join(literal(tag.code) for tag in tags if tag.spec.interest is not None) or "''"
     return (
         model_header("dbt_project/specs/tags/")
-        + f"""with
-    evaluated as (select * from {{{{ ref('int_tags__evaluated') }}}}),
+        + f"""{{{{
+    config(
+        materialized="running",
+        unique_key="user_id",
+        pre_hook="{{% if is_forward() %}}{_carry_sql(tags)}{{% endif %}}",
+        meta={{"tombstones": true, "scratch": ["touched"]}},
+    )
+}}}}
+-- depends_on: {{{{ ref('int_tags__judged') }}}}
+{{% set forward = is_forward() %}}
+{{% set touched %}}
+{_touched_sql(tags)}
+{{% endset %}}
+with
+    {{% if forward %}}
+    touched as ({{{{ counted_rows("touched", touched) }}}}),
+    {{% endif %}}
+    evaluated as (select * from {{{{ ref('int_tags__evaluated') }}}}{among}),
 
-    history as (select * from {{{{ ref('user_tag_history') }}}}),
+    history as (select * from {{{{ ref('user_tag_history') }}}}{among}),
+
+    interests as (
+        select user_id, tag, weight
+        from {{{{ ref('int_tags__observed') }}}}
+        where place = 1 and is_set and tag in ({interests})
+    ),
 
     set_tags as (
 {union}
     ),
 
-    -- Days back from as_of without a gap, inside the window that every run fills.
-    numbered as (
-        select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number
-        from (select distinct as_of_date from {{{{ ref('int_tags__days') }}}}) as days
-        where as_of_date between {{{{ add_days(as_of(), 1 - var("history_days")) }}}} and {{{{ as_of() }}}}
-    ),
-
     window_start as (
-        select coalesce(min(as_of_date), {{{{ as_of() }}}}) as first_day
-        from numbered
-        where {{{{ days_between("as_of_date", as_of()) }}}} = day_number - 1
+        {_WINDOW_START}
     ),
 
     set_days as (
@@ -461,6 +636,7 @@ def user_tags_sql(tags: Sequence[Tag]) -> str:
     dated as (
         select
             set_tags.*,
+            interests.weight as interest_weight,
             -- A first day after the last one would be a contradiction in the data; the earlier of both is safe.
             least(
                 coalesce(set_tags.first_on, set_days.set_on, window_start.first_day), set_tags.last_confirmed_on
@@ -468,20 +644,42 @@ def user_tags_sql(tags: Sequence[Tag]) -> str:
         from set_tags
         cross join window_start
         left join set_days on set_tags.user_id = set_days.user_id and set_tags.tag = set_days.tag
+        left join interests on set_tags.user_id = interests.user_id and set_tags.tag = interests.tag
     ),
 
-    final as (
+    rows_of_users as (
         select
             user_id,
             cast(tag as {{{{ dbt.type_string() }}}}) as tag,
             cast(tag_value as {{{{ dbt.type_string() }}}}) as value,
-            weight,
+            coalesce(interest_weight, weight) as weight,
             {{{{ day_start('first_set_on') }}}} as first_set_at,
             {{{{ day_start('last_confirmed_on') }}}} as last_confirmed_at,
             {{{{ day_start('expires_on') }}}} as expires_at,
             evidence_count,
             cast(last_activity as {{{{ dbt.type_string() }}}}) as last_activity
         from dated
+    ),
+
+    final as (
+        {{% if forward %}}
+        -- Who has no tag any more only loses the rows of the day held.
+        select
+            touched.user_id,
+            own.tag,
+            own.value,
+            own.weight,
+            own.first_set_at,
+            own.last_confirmed_at,
+            own.expires_at,
+            own.evidence_count,
+            own.last_activity,
+            own.tag is null as is_gone
+        from touched
+        left join rows_of_users as own on touched.user_id = own.user_id
+        {{% else %}}
+        select * from rows_of_users
+        {{% endif %}}
     )
 
 select *
@@ -620,27 +818,34 @@ from final
 
 
 def coverage_sql(tags: Sequence[Tag]) -> str:
-    """Model tag_coverage: one row per active tag, users counted as set, not set, not evaluable."""
-    parts = []
+    """Model tag_coverage: one row per active tag, users counted as set, not set, not evaluable, in one pass."""
+    parts, counts = [], ["count(*) as users_count"]
     for tag in tags:
-        column = value_column(tag.code)
-        is_set = column if tag.type is ValueType.BOOLEAN else f"{column} is not null"
-        known = known_column(tag.code)
+        code, known = tag.code, known_column(tag.code)
+        kept = tag.spec.empty_result == "keep"
+        counts += [
+            f"count(case when {_is_set(tag)} then 1 end) as set__{code}",
+            f"count(case when {known} and not coalesce({_is_set(tag)}, false) then 1 end) as not_set__{code}",
+            f"count(case when not {known} then 1 end) as not_evaluable__{code}",
+            *([f"max(kept__{code}) as kept__{code}"] if kept else []),
+        ]
         parts.append(
-            f"""        select
-            {literal(tag.code)} as tag,
-            count(*) as users_count,
-            count(case when {is_set} then 1 end) as set_count,
-            count(case when {known} and not coalesce({is_set}, false) then 1 end) as not_set_count,
-            count(case when not {known} then 1 end) as not_evaluable_count,
-            {f"max(kept__{tag.code})" if tag.spec.empty_result == "keep" else "cast(null as date)"} as kept_from_date
-        from evaluated"""
+            f"        select {literal(code)} as tag, users_count, set__{code} as set_count, not_set__{code} as not_set_count, "
+            f"not_evaluable__{code} as not_evaluable_count, {f'kept__{code}' if kept else 'cast(null as date)'} as kept_from_date\n"
+            "        from counts"
         )
+    listed = ",\n            ".join(counts)
     union = "\n        union all\n".join(parts or [_NO_TAGS_COUNTED])
     return (
         model_header("dbt_project/specs/tags/")
         + f"""with
     evaluated as (select * from {{{{ ref('int_tags__evaluated') }}}}),
+
+    counts as (
+        select
+            {listed}
+        from evaluated
+    ),
 
     counted as (
 {union}

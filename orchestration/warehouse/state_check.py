@@ -23,6 +23,8 @@ from orchestration.warehouse.project import dbt_args, dbt_environment, input_has
 from orchestration.warehouse.state_day import forget_state_day, held_day
 
 TABLE = "user_wide"
+# Tags are judged from more than the wide table; what else goes forward is above these two.
+_REBUILT = (f"+{TABLE}", "+int_tags__judged")
 # What says how a running model came to hold its rows, not what they are; the wide table shows the days behind the bits.
 _HOW_IT_CAME = frozenset(
     {
@@ -84,7 +86,7 @@ def check_state(home: Home, settings: Settings) -> StateCheck:
         )
     with _scratch(home) as scratch:
         environment = dbt_environment(scratch, settings, day, input_hash(scratch, settings, day))
-        run_dbt(scratch, dbt_args("build", settings, select=(f"+{TABLE}",), tests=False), environment)
+        run_dbt(scratch, dbt_args("build", settings, select=_REBUILT, tests=False), environment)
         outcome = compare(home, scratch, day, memory_limit=settings.engine.memory_limit)
     if not outcome.is_equal:
         forget_state_day(home)

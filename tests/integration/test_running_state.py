@@ -35,7 +35,7 @@ STATE = (
     "+int_activity",
     "+int_interests__sums",
 )
-WIDE = ("+user_wide", "+int_interests__sums", "+int_users__activities", "int_activity")
+WIDE = ("+user_wide", "+int_interests__sums", "+int_users__activities", "int_activity", "+int_tags__judged")
 ACTIVITIES = ("view", "cart", "search", "share", "exposure", "Spin_Wheel")
 COMPARED = {
     "marts.user_wide": "*",
@@ -221,6 +221,28 @@ def test_forward_equals_rebuilt(tmp_path: Path, seed: int, builds: list[int]) ->
     if builds != FEW:  # once more, without the check's own eyes
         for table, rows in rebuilt(home, tmp_path / "anew", builds[-1]).items():
             assert forward[table] == rows, table
+
+
+@pytest.mark.long
+def test_tags_go_forward_with_the_day(tmp_path: Path) -> None:
+    """What tests/laws/test_tag_days_laws.py says of the statements, once through dbt."""
+    brand, home = Brand(3), WarehouseHome(tmp_path / "daily")
+
+    def tags() -> list[list[tuple[Any, ...]]]:
+        judged = "select * exclude (changed_on) from intermediate.int_tags__judged order by all"
+        return [home.rows(query) for query in (judged, "select * from marts.user_tags order by all")]
+
+    for number in (100, 101):
+        brand.deliver(home, number)
+        home.advance(str(day(number)), "+user_tags", tests=False)
+    forward = tags()
+    went_on = "select model from main.running_models where since_date = date '{}' and model in ('int_tags__judged', 'user_tags')"
+    assert len(home.rows(went_on.format(day(100)))) == 2
+    left_alone = "select count(*) from intermediate.int_tags__judged where changed_on < date '{}'"
+    assert home.row(left_alone.format(day(101)))[0] > PEOPLE / 10
+    home.build(str(day(101)), "+user_tags", tests=False)
+    assert not home.rows(went_on.format(day(100)))
+    assert forward == tags()
 
 
 def weekly_check(home: Home) -> dg.ExecuteInProcessResult:
