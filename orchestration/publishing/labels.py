@@ -245,7 +245,6 @@ VALUE_LABELS = {
 ACTIVITY_LABELS = {
     "activity": ("参与活动", "Took part in an activity"),
     "ad_click": ("点击广告", "Clicked an ad"),
-    "ad_exposure": ("广告曝光", "Was shown an ad"),
     "cart": ("加购", "Put into the cart"),
     "checkout": ("去结算", "Went to the checkout"),
     "comment": ("评论", "Commented"),
@@ -257,6 +256,8 @@ ACTIVITY_LABELS = {
     "coupon_expired": ("优惠券过期", "A coupon expired"),
     "coupon_issued": ("领取优惠券", "Got a coupon"),
     "coupon_used": ("使用优惠券", "Used a coupon"),
+    "coupon_redeem": ("核销优惠券", "Redeemed a coupon"),
+    "buy": ("购买", "Bought"),
     "course_complete": ("完成课程", "Completed a course"),
     "erasure_requested": ("申请删除数据", "Asked to be erased"),
     "experiment_assigned": ("进入实验", "Assigned to an experiment"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from orchestration.specs.catalog import Column, ValueType
+from orchestration.specs.documents import Problem, nearest, shown
 
 _NAME = re.compile(r"[a-z0-9_]+\Z")
 
@@ -72,3 +73,38 @@ def read_activities(seeds_dir: Path) -> tuple[str, ...]:
     except FileNotFoundError:
         declared = []
     return tuple(dict.fromkeys([*(name for name in declared if _NAME.match(name)), *_OF_TABLES]))
+
+
+def unknown_activity(name: object, known: Collection[str]) -> str:
+    """Sentence on a name that is no activity: the nearest one, and how to declare a brand's own event."""
+    return (
+        f"there is no activity {shown(name)} in the input tables or seeds/rules/event_names.csv; {nearest(name, known)} "
+        "An event of your own needs a row in that file, such as spin_wheel,spin_wheel."
+    )
+
+
+# Files of seeds/rules that name activities: file, column, and the condition on other columns under which it does.
+_RULE_FILES: tuple[tuple[str, str, Mapping[str, str]], ...] = (
+    ("passive_activities.csv", "activity", {}),
+    ("interest_strengths.csv", "activity", {}),
+    ("aipl_behaviours.csv", "behaviour", {"kind": "activity"}),
+)
+
+
+def activity_problems(seeds_dir: Path, known: Collection[str]) -> list[Problem]:
+    """Rows of the rules that name an activity which nothing brings; a file that is not there is not wrong."""
+    problems = []
+    for name, column, condition in _RULE_FILES:
+        try:
+            with (seeds_dir / "rules" / name).open(encoding="utf-8", newline="") as lines:
+                reader = csv.DictReader(lines)
+                for row in reader:
+                    counts = all(row.get(other) == value for other, value in condition.items())
+                    if counts and row.get(column) is not None and row[column] not in known:
+                        text = unknown_activity(row[column], known)
+                        problems.append(
+                            Problem(f"seeds/rules/{name}", reader.line_num, f"{text[:1].upper()}{text[1:]}")
+                        )
+        except FileNotFoundError:
+            continue
+    return problems

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from orchestration.specs.activities import EVENT_COLUMNS
+from orchestration.specs.activities import EVENT_COLUMNS, unknown_activity
 from orchestration.specs.catalog import Column, ValueType
 from orchestration.specs.documents import Document, Location, Problem, nearest, shown
 from orchestration.specs.predicates import (
@@ -243,11 +243,7 @@ class _Reader:
         for position, name in enumerate(names):
             here = (*at, field, position) if isinstance(raw, tuple) else (*at, field)
             if not isinstance(name, str) or name not in known:
-                raise _Refused(
-                    here,
-                    f"there is no activity {shown(name)} in seeds/rules/event_names.csv or the input tables; "
-                    f"{nearest(name, known)}",
-                )
+                raise _Refused(here, unknown_activity(name, known))
             if name in names[:position]:
                 raise _Refused(here, f"{shown(name)} is listed twice.")
         where = None

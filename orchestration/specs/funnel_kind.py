@@ -44,7 +44,7 @@ def read_funnels(project: Project) -> tuple[list[Funnel], list[Problem]]:
     problems: list[Problem] = []
     taken: dict[str, str] = {}
     for loaded in project.of(KIND):
-        funnel, found = check_funnel(loaded.spec, loaded.document, project.columns)
+        funnel, found = check_funnel(loaded.spec, loaded.document, project.columns, project.activities)
         problems += found
         for window in funnel.windows:
             other = taken.setdefault(window.funnel, loaded.document.file)

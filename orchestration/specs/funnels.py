@@ -30,13 +30,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from orchestration.specs.activities import ACTIVITY_COLUMNS
+from orchestration.specs.activities import ACTIVITY_COLUMNS, unknown_activity
 from orchestration.specs.catalog import Column, ValueType
 from orchestration.specs.conditions import Vocabulary, read_predicate
 from orchestration.specs.documents import (
@@ -287,16 +287,29 @@ def read_funnel(document: Document, wide_columns: Mapping[str, Column] | None = 
 
 
 def check_funnel(
-    spec: FunnelSpec, document: Document, wide_columns: Mapping[str, Column]
+    spec: FunnelSpec,
+    document: Document,
+    wide_columns: Mapping[str, Column],
+    activities: Collection[str] | None = None,
 ) -> tuple[Funnel, list[Problem]]:
-    """The funnel of a valid spec and what is wrong with it; it is usable only when nothing is."""
-    checker = _Checker(document, spec, wide_columns)
+    """The funnel of a valid spec and what is wrong with it; it is usable only when nothing is.
+
+    `activities` are the names that steps may have; None lets any name pass.
+    """
+    checker = _Checker(document, spec, wide_columns, activities)
     return checker.funnel(), checker.problems
 
 
 class _Checker:
-    def __init__(self, document: Document, spec: FunnelSpec, wide: Mapping[str, Column] | None) -> None:
+    def __init__(
+        self,
+        document: Document,
+        spec: FunnelSpec,
+        wide: Mapping[str, Column] | None,
+        known: Collection[str] | None = None,
+    ) -> None:
         self.document = document
+        self.known = known
         self.spec = spec
         self.wide = wide
         self.problems: list[Problem] = []
@@ -351,6 +364,8 @@ class _Checker:
                     *at,
                     "activity",
                 )
+            elif self.known is not None and name not in self.known:
+                self.refuse(unknown_activity(name, self.known), *at, "activity")
         predicate = None
         if where is not None:
             vocabulary = Vocabulary(

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestration.home import DBT_PROJECT_DIR
 from orchestration.specs import activations, audience_sql, audiences, funnel_kind, tag_sql, tags
-from orchestration.specs.activities import read_activities
+from orchestration.specs.activities import activity_problems, read_activities
 from orchestration.specs.audiences import Audience
 from orchestration.specs.catalog import Column, read_columns, read_identifier_types, read_segments
 from orchestration.specs.contact_rules import contact_problems
@@ -30,6 +30,7 @@ def load_project(dbt_dir: Path = DBT_PROJECT_DIR, *, columns: Mapping[str, Colum
     for kind in KINDS if not problems else ():
         problems += kind.check(project)
     problems += contact_problems(dbt_dir.parent / "seeds")
+    problems += activity_problems(dbt_dir.parent / "seeds", project.activities)
     if problems:
         raise SpecError(problems)
     return project

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from orchestration.errors import UsageError
+from orchestration.home import DBT_PROJECT_DIR
 from orchestration.specs.catalog import Column, ValueType
 from orchestration.specs.documents import MAX_FILE_BYTES, SpecError
 from orchestration.specs.loader import load_project
@@ -315,7 +317,7 @@ def rich_dir(dbt_dir: Path) -> Path:
 
 
 CONDITIONS = {
-    "unknown activity": ("{did: crat}", "there is no activity 'crat' in seeds/rules/event_names.csv or the input tables; did you mean 'cart'?"),
+    "unknown activity": ("{did: crat}", "there is no activity 'crat' in the input tables or seeds/rules/event_names.csv; did you mean 'cart'? An event of your own needs a row in that file, such as spin_wheel,spin_wheel."),
     "unknown activity in a list": ("{did: [cart, veiw]}", "did you mean 'view'?"),
     "activity twice": ("{did: [cart, cart]}", "'cart' is listed twice."),
     "no activity": ("{did: []}", "did needs at least one activity."),
@@ -661,3 +663,40 @@ def test_a_brand_may_declare_types_of_identifiers(dbt_dir: Path) -> None:
     types.parent.mkdir(parents=True)
     types.write_text("id_type,priority,max_linked\ncard_number,1,5\n*,99,20\n")
     load_project(dbt_dir, columns=COLUMNS)
+
+
+def test_rules_and_funnels_name_only_activities_that_something_brings(tmp_path: Path) -> None:
+    project = tmp_path / "dbt_project"
+    shutil.copytree(DBT_PROJECT_DIR / "specs", project / "specs")
+    shutil.copytree(DBT_PROJECT_DIR / "models", project / "models", ignore=shutil.ignore_patterns("*.sql"))
+    shutil.copytree(DBT_PROJECT_DIR.parent / "seeds", tmp_path / "seeds")
+    load_project(project)  # what is shipped names nothing else
+    funnel = project / "specs/funnels/live_to_order.yml"
+    funnel.write_text(funnel.read_text().replace("activity: live_enter", "activity: spin_whel"))
+    rules = tmp_path / "seeds/rules"
+    with (rules / "aipl_behaviours.csv").open("a") as lines:
+        lines.write("interest,activity,serch,15,1\n")
+    with (rules / "interest_strengths.csv").open("a") as lines:
+        lines.write("spin_wheel,2\n")
+    with (rules / "passive_activities.csv").open("a") as lines:
+        lines.write("touch_bounced,nobody\n")
+    with pytest.raises(SpecError) as refused:
+        load_project(project)
+    row = "An event of your own needs a row in that file, such as spin_wheel,spin_wheel."
+    places = {str(problem).split(": ")[0]: problem.text for problem in refused.value.problems}
+    assert set(places) == {
+        "dbt_project/specs/funnels/live_to_order.yml:8",
+        f"seeds/rules/aipl_behaviours.csv:{len((rules / 'aipl_behaviours.csv').read_text().splitlines())}",
+        f"seeds/rules/interest_strengths.csv:{len((rules / 'interest_strengths.csv').read_text().splitlines())}",
+        f"seeds/rules/passive_activities.csv:{len((rules / 'passive_activities.csv').read_text().splitlines())}",
+    }
+    assert all(text.endswith(row) for text in places.values())
+    assert any(
+        "no activity 'serch' in" in text and "did you mean 'search'?" in text for text in places.values()
+    )
+    # The brand's own event, once it is declared.
+    (rules / "aipl_behaviours.csv").write_text("stage,kind,behaviour,window_days,least_days\n")
+    (rules / "passive_activities.csv").unlink()
+    with (rules / "event_names.csv").open("a") as lines:
+        lines.write("Spin_Wheel,spin_wheel\nspin_whel,spin_whel\n")
+    assert "spin_wheel" in load_project(project).activities

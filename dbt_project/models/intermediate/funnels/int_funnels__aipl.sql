@@ -9,12 +9,12 @@ with
         select
             user_key,
             occurred_us,
-            activity in ('exposure', 'ad_exposure', 'ad_click', 'touch_delivered', 'follow', 'subscribe', 'contact_added') as is_step_1,
+            activity in ('exposure', 'ad_click', 'touch_delivered', 'follow', 'contact_added') as is_step_1,
             activity in ('search', 'favourite', 'cart', 'group_joined', 'member_registered', 'touch_replied', 'menu_click', 'form_submit') as is_step_2,
             activity in ('order_paid') as is_step_3,
             activity in ('order_paid') as is_step_4
         from {{ ref('int_funnels__events') }}
-        where activity in ('ad_click', 'ad_exposure', 'cart', 'contact_added', 'exposure', 'favourite', 'follow', 'form_submit', 'group_joined', 'member_registered', 'menu_click', 'order_paid', 'search', 'subscribe', 'touch_delivered', 'touch_replied')
+        where activity in ('ad_click', 'cart', 'contact_added', 'exposure', 'favourite', 'follow', 'form_submit', 'group_joined', 'member_registered', 'menu_click', 'order_paid', 'search', 'touch_delivered', 'touch_replied')
     ),
     keyed as (
         select *, user_key as pair_key

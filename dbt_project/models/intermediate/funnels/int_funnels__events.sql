@@ -13,7 +13,7 @@ with
             activities.product_id
         from activities
         inner join users on activities.user_id = users.user_id
-        where activities.activity in ('ad_click', 'ad_exposure', 'buy', 'cart', 'contact_added', 'coupon_redeem', 'coupon_used', 'exposure', 'favourite', 'follow', 'form_open', 'form_submit', 'form_view', 'group_joined', 'item_paid', 'keyword', 'keyword_reply', 'lead_created', 'lead_mql', 'lead_sql', 'lead_won', 'live_enter', 'live_reserve', 'live_stay', 'member_registered', 'menu_click', 'order_paid', 'referral_invited', 'referral_joined', 'search', 'share', 'subscribe', 'touch_clicked', 'touch_delivered', 'touch_opened', 'touch_replied', 'touch_sent', 'touch_unsubscribed', 'view')
+        where activities.activity in ('ad_click', 'buy', 'cart', 'contact_added', 'coupon_redeem', 'coupon_used', 'exposure', 'favourite', 'follow', 'form_open', 'form_submit', 'group_joined', 'item_paid', 'keyword', 'lead_created', 'lead_mql', 'lead_sql', 'lead_won', 'live_enter', 'live_reserve', 'live_stay', 'member_registered', 'menu_click', 'order_paid', 'referral_invited', 'referral_joined', 'search', 'share', 'touch_clicked', 'touch_delivered', 'touch_opened', 'touch_replied', 'touch_sent', 'touch_unsubscribed', 'view')
     )
 select *
 from final

@@ -9,15 +9,15 @@ with
         select
             user_key,
             occurred_us,
-            activity in ('follow', 'subscribe', 'contact_added') as is_step_1,
-            activity in ('menu_click', 'keyword', 'keyword_reply') as is_step_2,
-            activity in ('form_open', 'form_view') as is_step_3,
+            activity in ('follow', 'contact_added') as is_step_1,
+            activity in ('menu_click', 'keyword') as is_step_2,
+            activity in ('form_open') as is_step_3,
             activity in ('form_submit') as is_step_4,
             activity in ('lead_mql') as is_step_5,
             activity in ('lead_sql') as is_step_6,
             activity in ('lead_won') as is_step_7
         from {{ ref('int_funnels__events') }}
-        where activity in ('contact_added', 'follow', 'form_open', 'form_submit', 'form_view', 'keyword', 'keyword_reply', 'lead_mql', 'lead_sql', 'lead_won', 'menu_click', 'subscribe')
+        where activity in ('contact_added', 'follow', 'form_open', 'form_submit', 'keyword', 'lead_mql', 'lead_sql', 'lead_won', 'menu_click')
     ),
     keyed as (
         select *, user_key as pair_key
