@@ -16,7 +16,6 @@ import pytest
 
 from orchestration.errors import PublishError
 from orchestration.home import Home
-from orchestration.publishing.guard import find_raw_identifiers
 from orchestration.publishing.publication import read_publication
 from orchestration.publishing.publish import PublishResult, publish, published_as, verify_published
 from orchestration.settings import Settings
@@ -442,23 +441,3 @@ def test_full_disk_leaves_the_old_version(home: Home) -> None:
     assert snapshot(home.published) == before
     assert read_publication(home.marts) == first.publication
     assert put(home, input_hash="h2").marts["user_wide"] == 200_000
-
-
-def test_raw_identifiers_in_marts_are_found(home: Home) -> None:
-    build(home)
-    put(home)
-    assert find_raw_identifiers(home.marts, home.private_marts) == []
-    with duckdb.connect(str(home.warehouse)) as connection:
-        connection.execute(
-            "create table marts.leaks (note varchar, several varchar[], number bigint, lead_id varchar)"
-        )
-        connection.execute(
-            "insert into marts.leaks values ('x', ['13800000001'], 13800000002, 'lead-00001'), ('a@example.com', [], 1, null)"
-        )
-    put(home, input_hash="h2")
-    found = find_raw_identifiers(home.marts, home.private_marts)
-    assert [(leak.mart, leak.column, leak.rows) for leak in found] == [
-        ("leaks", "note", 1),
-        ("leaks", "several", 1),
-        ("leaks", "number", 1),
-    ]
