@@ -55,12 +55,14 @@ class ExportColumn:
 
     kind wide: `name` is a column of `user_wide` (or `user_id`, `entered_date`, `rank` of the membership);
     tag: `name` is a tag; identifier: `name` is an id_type, of which the latest seen one of each user is taken.
-    `label` is the header for people, the name when empty.
+    `label` is the header for people, the name when empty. `values` are pairs of a value's code and what people call it:
+    the sheet shows the latter, all other files keep codes.
     """
 
     name: str
     kind: ColumnKind = "wide"
     label: str = ""
+    values: tuple[tuple[str, str], ...] = ()
 
     @property
     def header(self) -> str:
@@ -143,6 +145,11 @@ class _Field:
         if type_name.startswith("TIMESTAMP"):
             return "timestamp"
         return "boolean" if type_name == "BOOLEAN" else "text"
+
+    @property
+    def sheet_kind(self) -> CellKind:
+        """The kind of its cells in a sheet: a value with a name is text."""
+        return "text" if self.column.values else self.kind
 
 
 def write_audience_files(
@@ -444,11 +451,26 @@ class _Export:
             if row[2 * at] or row[2 * at + 1]
         ]
 
+    def _labelled(self, position: int, field: _Field) -> str:
+        """SQL of the value by the name that people know it by, else as it is."""
+        own = self._human(position, field)
+        if not field.column.values:
+            return own
+        names = " ".join(
+            f"when {database.text(code)} then {database.text(label)}" for code, label in field.column.values
+        )
+        text = f"cast({own} as varchar)"
+        if field.column.kind == "tag":  # several values stand in one cell
+            separator = database.text(_TAG_SEPARATOR)
+            each = f"lambda one: case one {names} else one end"
+            return f"array_to_string(list_transform(string_split({text}, {separator}), {each}), {separator})"
+        return f"case {text} {names} else {text} end"
+
     def _write_xlsx(self, part: Path) -> dict[str, Any]:
-        expressions = [self._human(position, field) for position, field in enumerate(self.fields)]
+        expressions = [self._labelled(position, field) for position, field in enumerate(self.fields)]
         cursor = self.session.execute(f"select {self._widths(expressions)} from rows").fetchone() or ()
         columns = [
-            SheetColumn(field.header, expression, field.kind, _width(field, longest))
+            SheetColumn(field.header, expression, field.sheet_kind, _width(field, longest))
             for field, expression, longest in zip(self.fields, expressions, cursor, strict=True)
         ]
         temp_folder = self.work / "xlsx"
@@ -492,9 +514,10 @@ class _Export:
             ("列 Column", "来源 Source"),
         ]
         sources = {"wide": "user_wide", "tag": "user_tags", "identifier": "user_identifiers"}
-        lines += [
-            (field.header, f"{sources[field.column.kind]}.{field.column.name}") for field in self.fields
-        ]
+        for field in self.fields:
+            source = f"{sources[field.column.kind]}.{field.column.name}"
+            names = ", ".join(f"{label} = {code}" for code, label in field.column.values)
+            lines.append((field.header, f"{source} ({names})" if names else source))
         return lines
 
     # --- machine profile ---
@@ -684,8 +707,10 @@ def _headers(audience: AudienceExport) -> list[str]:
 def _width(field: _Field, longest: int | None) -> int:
     """Width of a sheet column in characters."""
     header = display_width(field.header) + 4
-    shown = {"date": 10, "timestamp": 16, "boolean": 6, "rate": 8}.get(field.kind, int(longest or 0) + 2)
-    if field.kind == "number":
+    shown = {"date": 10, "timestamp": 16, "boolean": 6, "rate": 8}.get(
+        field.sheet_kind, int(longest or 0) + 2
+    )
+    if field.sheet_kind == "number":
         shown += 3
     return max(8, min(max(header, shown) + 1, _WIDEST_COLUMN))
 

@@ -9,8 +9,9 @@ from orchestration.errors import UsageError
 from orchestration.home import DBT_PROJECT_DIR
 from orchestration.publishing.audience_files import AudienceExport, ExportColumn
 from orchestration.publishing.audience_guard import SizeGuard
-from orchestration.publishing.labels import COLUMN_LABELS, IDENTIFIER_LABELS
+from orchestration.publishing.labels import COLUMN_LABELS, IDENTIFIER_LABELS, VALUE_LABELS
 from orchestration.specs.audiences import Audience
+from orchestration.specs.catalog import ValueType
 from orchestration.specs.documents import nearest
 from orchestration.specs.loader import load_audiences, load_project, load_tags
 from orchestration.specs.tags import Tag
@@ -41,9 +42,17 @@ def audience_export(audience: Audience, tags: Mapping[str, Tag]) -> AudienceExpo
         for id_type in spec.export.identifiers
     ]
     columns += [
-        ExportColumn(column, label=COLUMN_LABELS.get(column, column)) for column in spec.export.columns
+        ExportColumn(
+            column,
+            label=COLUMN_LABELS.get(column, column),
+            values=tuple((code, zh) for code, (zh, _) in VALUE_LABELS.get(column, {}).items()),
+        )
+        for column in spec.export.columns
     ]
-    columns += [ExportColumn(code, "tag", tags[code].spec.title.zh) for code in spec.export.tags]
+    columns += [
+        ExportColumn(code, "tag", tags[code].spec.title.zh, _value_names(tags[code]))
+        for code in spec.export.tags
+    ]
     return AudienceExport(
         name=audience.name,
         title=f"{spec.title.zh} · {spec.title.en}",
@@ -53,3 +62,10 @@ def audience_export(audience: Audience, tags: Mapping[str, Tag]) -> AudienceExpo
         definition_hash=audience.definition_hash,
         guard=SizeGuard(**spec.guard.model_dump()) if spec.guard else None,
     )
+
+
+def _value_names(tag: Tag) -> tuple[tuple[str, str], ...]:
+    """Codes of a tag's values with their Chinese names; the header of a yes/no tag is its name."""
+    if tag.type is ValueType.BOOLEAN:
+        return (("true", "是"),)
+    return tuple((entry.value, entry.title.zh) for entry in tag.spec.cases or tag.spec.values or ())

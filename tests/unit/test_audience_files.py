@@ -168,6 +168,36 @@ def test_cells_of_the_workbook(home: Home) -> None:
     assert json.loads(str(about["定义 Definition"])) == {"all": ["days ≥ 30"]}
 
 
+def test_a_sheet_shows_names_where_other_files_keep_codes(home: Home) -> None:
+    columns = (
+        ExportColumn("user_id"),
+        ExportColumn("balance", label="余额", values=(("-5", "欠款"), ("0", "无"), ("3", "'有"))),
+        ExportColumn("order_id", label="订单"),
+        ExportColumn("style", "tag", "风格", (("casual", "休闲"), ("business", "商务"), ("true", "是"))),
+    )
+    codes, named = (
+        export(home, AudienceExport("win-back", "挽回", tuple(ExportColumn(*given) for given in kept)))
+        for kept in (
+            [(c.name, c.kind, c.label) for c in columns],
+            [(c.name, c.kind, c.label, c.values) for c in columns],
+        )
+    )
+    sheet = openpyxl.load_workbook(named.folder / "audience.xlsx")["名单"]
+    assert [[row[at].value for at in (1, 3)] for row in sheet.iter_rows(min_row=2)] == [
+        ["欠款", "商务; 休闲"],
+        [None, None],
+        ["无", "是"],
+        ["'有", None],
+    ]
+    about = {
+        row[0].value: row[1].value for row in openpyxl.load_workbook(named.folder / "audience.xlsx")["说明"]
+    }
+    assert about["风格"] == "user_tags.style (休闲 = casual, 商务 = business, 是 = true)"
+    digest = {result: {str(file.format): file.sha256 for file in result.files} for result in (codes, named)}
+    assert digest[codes]["xlsx"] != digest[named]["xlsx"]
+    assert all(digest[codes][other] == digest[named][other] for other in ("csv", "parquet"))
+
+
 def test_parquet_holds_raw_values(home: Home) -> None:
     result = export(home)
     relation = duckdb.sql(f"from '{result.folder / 'audience.parquet'}'")

@@ -21,6 +21,13 @@ def test_every_declared_audience_has_an_export_with_readable_headers() -> None:
             assert column.label, (export.name, column.name)
 
 
+def test_values_with_a_name_are_shown_by_it() -> None:
+    columns = {column.name: column for export in declared_exports() for column in export.columns}
+    assert dict(columns["rfm_cell"].values)["important_winback"] == "重要挽留"
+    named = {name for name, column in columns.items() if column.kind == "tag" and column.values}
+    assert named
+
+
 def test_every_column_of_the_wide_table_has_a_label() -> None:
     assert set(read_columns(DBT_PROJECT_DIR / "models")) - COLUMN_LABELS.keys() == set()
 
