@@ -10,7 +10,7 @@ from orchestration.assets.landing import raw_key
 from orchestration.errors import BuildError
 from orchestration.home import Home
 from orchestration.ingestion.contracts import TABLES
-from orchestration.publishing.health import CHECKS, HealthFinding, read_health
+from orchestration.publishing.health import CHECKS, UNKNOWN_TAGS, HealthFinding, read_health
 from orchestration.resources.workspace import Workspace
 
 HEALTH_KEY = dg.AssetKey("data_health")
@@ -45,7 +45,10 @@ def health_checks() -> dg.AssetChecksDefinition:
                 dg.AssetCheckSpec(
                     HEALTH_CHECK,
                     asset=raw_key(table.name),
-                    description=" ".join(f"{check}: {text}" for check, text in CHECKS.items()),
+                    description=" ".join(f"{check}: {text}" for check, text in CHECKS.items())
+                    + (
+                        f" {UNKNOWN_TAGS}: Tags that no spec declares." if table.name == "manual_tags" else ""
+                    ),
                     additional_deps=[HEALTH_KEY],
                 )
                 for table in TABLES

@@ -18,6 +18,9 @@ CHECKS = {
     "null_share": "Share of empty values in each column of the latest batch, against earlier batches.",
     "rejects": "Share of refused records in the latest batch, against earlier batches.",
 }
+"""Checks of every table."""
+UNKNOWN_TAGS = "unknown_tags"
+"""Check of manual_tags alone: rows that name a tag which no spec declares by_hand."""
 UNUSUAL = ("warn", "fail")
 
 

@@ -28,7 +28,7 @@ from orchestration.definitions import build_definitions
 from orchestration.home import Home
 from orchestration.ingestion.contracts import TABLES_BY_NAME
 from orchestration.ingestion.registry import FileEntry, RawFile, Registry, raw_columns, storage_type
-from orchestration.publishing.health import CHECKS, in_short, read_health
+from orchestration.publishing.health import CHECKS, UNKNOWN_TAGS, in_short, read_health
 from orchestration.settings import Settings
 from orchestration.warehouse.project import input_hash, remember_build
 from orchestration.warehouse.state_day import held_day, moving_to
@@ -105,6 +105,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> WarehouseHome:
     arrive(warehouse.home, "products", before(1), 500, path="products/all.csv")
     arrive(warehouse.home, "products", AS_OF, 20, path="products/all.csv")
     arrive(warehouse.home, "staff", AS_OF + dt.timedelta(days=1), 20)
+    given = [("vip_care", 1), ("vip_cre", 2), ("VIP Care", 1), ("likes blue", 1)]
+    rows = [
+        {"id_type": "phone", "id": f"{tag}{n}", "tag": tag, "set_at": dt.datetime(2026, 6, 1, 4)}
+        for tag, count in given
+        for n in range(count)
+    ]
+    warehouse.arrive("manual_tags", rows, before(3).isoformat())
     warehouse.build(AS_OF.isoformat(), "+data_health")
     return warehouse
 
@@ -114,7 +121,12 @@ def test_rows_refused_and_empty_values_are_those_of_the_files(built: WarehouseHo
         "select table_name, count(*), sum(rows_count), sum(rejected_count) from intermediate.int_health__days "
         "where column_name is null group by all order by all"
     )
-    assert totals == [("orders", 71, 71 * 60, 0), ("products", 1, 20, 0), ("refunds", 71, 71 * 30, 15)]
+    assert totals == [
+        ("manual_tags", 1, 5, 0),
+        ("orders", 71, 71 * 60, 0),
+        ("products", 1, 20, 0),
+        ("refunds", 71, 71 * 30, 15),
+    ]
     nulls = built.rows(
         "select column_name, sum(null_count), sum(rows_count) from intermediate.int_health__days "
         "where table_name = 'orders' and column_name in ('channel', 'coupon_id', 'order_id') group by all order by all"
@@ -131,7 +143,15 @@ def test_what_is_unusual_is_told_in_words_and_numbers(built: WarehouseHome) -> N
             "from marts.data_health"
         )
     }
-    assert set(rows) == {(table, check) for table in ("orders", "refunds", "products") for check in CHECKS}
+    status, _, since, measured, _, sentence = rows.pop(("manual_tags", UNKNOWN_TAGS))
+    assert (status, since, measured) == ("warn", before(3), 4)
+    assert sentence == (
+        "manual_tags: 4 rows name 3 tags that no spec declares by_hand, so they do nothing: vip_cre (2, did you mean "
+        "vip_care?), VIP Care (1, did you mean vip_care?), likes blue (1); correct the rows or declare the tags in "
+        "dbt_project/specs/tags."
+    )
+    tables = ("manual_tags", "orders", "refunds", "products")
+    assert set(rows) == {(table, check) for table in tables for check in CHECKS}
     status, column, since, measured, low, sentence = rows["orders", "null_share"]
     assert (status, column, since, measured, low) == ("fail", "channel", AS_OF, 1, 0)
     assert sentence.startswith("orders: channel is empty in 100.0 % of 60 rows of 2026-06-30; up to ")
@@ -139,7 +159,7 @@ def test_what_is_unusual_is_told_in_words_and_numbers(built: WarehouseHome) -> N
     assert (status, since) == ("warn", AS_OF)
     assert abs(measured - 1 / 3) < 1e-9
     assert sentence.startswith("refunds: 33.3 % of 45 records of 2026-06-30 were refused")
-    usual = {key: row[0] for key, row in rows.items() if key[0] != "products"}
+    usual = {key: row[0] for key, row in rows.items() if key[0] not in ("products", "manual_tags")}
     unusual = {("orders", "null_share"), ("refunds", "rejects")}
     assert {key for key, status in usual.items() if status != "ok"} == unusual
     assert {rows["products", check][0] for check in CHECKS} == {"not_enough_history"}
@@ -184,6 +204,8 @@ def judge(built: WarehouseHome) -> Iterator[Judge]:
     for relation, name in (
         ('"warehouse"."intermediate"."int_health__days"', "days"),
         ('"warehouse"."seeds"."data_health_rules"', "rules"),
+        ('"warehouse"."seeds"."catalog_tag_sources"', "sources"),
+        ('"warehouse"."staging"."stg_raw__manual_tags"', "manual_tags"),
     ):
         assert relation in sql
         sql = sql.replace(relation, f"memory.main.{name}")
@@ -195,6 +217,8 @@ def judge(built: WarehouseHome) -> Iterator[Judge]:
         session.execute(
             "create table rules (table_name varchar, warn_after_days integer, fail_after_days integer, is_blocking boolean)"
         )
+        session.execute("create table sources (tag varchar, kind varchar)")
+        session.execute("create table manual_tags (tag varchar, _first_arrived_on date)")
         yield Judge(session, sql)
 
 
@@ -532,7 +556,8 @@ def test_the_summary_the_doctor_and_sql_say_it(small_home: Path) -> None:
     (found,) = [one for one in check_up(Home(small_home), Settings()) if one.what == "data health"]
     assert in_short(counts) in found.found
     rows = jingxi("sql", "from data_health", "--home", small_home, "--json").json
-    assert len(rows) == len(findings) == 4 * len({finding.table for finding in findings})
+    # Four of each table, and the names of tags that staff set.
+    assert len(rows) == len(findings) == 4 * len({finding.table for finding in findings}) + 1
 
 
 def test_a_failure_that_blocks_keeps_the_day_from_being_published(small_home: Path, tmp_path: Path) -> None:

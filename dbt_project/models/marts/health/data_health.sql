@@ -464,9 +464,99 @@ with
             and worst.nth_worst = 1
     ),
 
+    -- What staff set under a name that no spec declares by_hand does nothing; the nearest name helps to
+    -- repair it.
+    declared_tags as (select tag from {{ ref("catalog_tag_sources") }} where kind = 'by_hand'),
+    unheard_tags as (
+        select manual_tags.tag, count(*) as rows_count, min(manual_tags._first_arrived_on) as first_arrived_on
+        from {{ ref("stg_raw__manual_tags") }} as manual_tags
+        left join declared_tags on declared_tags.tag = manual_tags.tag
+        where declared_tags.tag is null
+        group by manual_tags.tag
+    ),
+    nearest_tags as (
+        select
+            unheard_tags.tag,
+            unheard_tags.rows_count,
+            unheard_tags.first_arrived_on,
+            declared_tags.tag as nearest_tag,
+            levenshtein(lower(trim(unheard_tags.tag)), declared_tags.tag) as distance,
+            row_number() over (
+                partition by unheard_tags.tag
+                order by
+                    levenshtein(lower(trim(unheard_tags.tag)), declared_tags.tag) asc nulls last,
+                    declared_tags.tag asc nulls last
+            ) as nth_nearest
+        from unheard_tags
+        left join declared_tags on true
+    ),
+    ranked_tags as (
+        select
+            tag,
+            rows_count,
+            first_arrived_on,
+            substr(tag, 1, 40)
+            || ' ('
+            || {{ whole_number("rows_count") }}
+            || case
+                when distance <= greatest(2, length(tag) / 3)
+                then ', did you mean ' || nearest_tag || '?'
+                else ''
+            end
+            || ')' as words,
+            row_number() over (order by rows_count desc nulls last, tag asc nulls last) as nth_most
+        from nearest_tags
+        where nth_nearest = 1
+    ),
+    unknown_tags as (
+        select
+            tables.table_name,
+            'unknown_tags' as check_name,
+            cast(null as varchar) as column_name,
+            case when count(ranked_tags.tag) > 0 then 'warn' else 'ok' end as status,
+            {{ as_of() }} as measured_on,
+            coalesce(sum(ranked_tags.rows_count), 0) as measured,
+            0 as expected_low,
+            0 as expected_high,
+            min(ranked_tags.first_arrived_on) as since_date,
+            case
+                when count(ranked_tags.tag) = 0
+                then 'every tag in it is declared by_hand'
+                else
+                    {{ whole_number("sum(ranked_tags.rows_count)") }}
+                    || ' rows name '
+                    || {{ whole_number("count(ranked_tags.tag)") }}
+                    || ' tags that no spec declares by_hand, so they do nothing: '
+                    || string_agg(
+                        case when ranked_tags.nth_most <= 5 then ranked_tags.words end,
+                        ', '
+                        order by ranked_tags.nth_most asc nulls last
+                    )
+                    || case when count(ranked_tags.tag) > 5 then ', …' else '' end
+                    || '; correct the rows or declare the tags in dbt_project/specs/tags'
+            end as sentence
+        from tables
+        left join ranked_tags on true
+        where tables.table_name = 'manual_tags'
+        group by tables.table_name
+    ),
+
     checks as (
         select *
         from freshness
+        union all
+        select
+            table_name,
+            check_name,
+            column_name,
+            status,
+            measured_on,
+            measured,
+            expected_low,
+            expected_high,
+            since_date,
+            sentence
+        from unknown_tags
         union all
         select *
         from volume
