@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -14,34 +14,34 @@ import duckdb
 def places(folder: Path, texts: Iterable[str]) -> set[str]:
     """`file`, or `file table.column` for databases and Parquet files, of each place below the folder that holds one of the
     texts; names of files count as a place `name file`."""
-    pattern = "|".join(re.escape(text) for text in sorted(set(texts)))
-    assert pattern, "nothing to look for"
+    texts = sorted(set(texts))
+    assert all(texts), "nothing to look for"
     found = set()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = file.relative_to(folder).as_posix()
-        if re.search(pattern, name):
-            found.add(f"name {name}")
-        found |= {f"{name} {place}".strip() for place in _in_file(file, pattern)}
+    with duckdb.connect() as session:
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            name = file.relative_to(folder).as_posix()
+            if any(text in name for text in texts):
+                found.add(f"name {name}")
+            found |= {f"{name} {place}".strip() for place in _in_file(session, file, texts)}
     return found
 
 
-def _in_file(file: Path, pattern: str) -> Iterator[str]:
+def _in_file(session: duckdb.DuckDBPyConnection, file: Path, texts: Sequence[str]) -> Iterator[str]:
     match _kind(file):
         case "duckdb":
-            with duckdb.connect(str(file), read_only=True) as session:
-                yield from _in_tables(session, pattern)
+            with duckdb.connect(str(file), read_only=True) as own:
+                yield from _in_tables(own, texts)
         case "parquet":
-            with duckdb.connect() as session:
-                quoted = str(file).replace("'", "''")
-                session.execute(f"create view rows as from read_parquet('{quoted}')")
-                yield from _in_tables(session, pattern)
+            quoted = str(file).replace("'", "''")
+            session.execute(f"create or replace view rows as from read_parquet('{quoted}')")
+            yield from _in_tables(session, texts)
         case "sqlite":
-            yield from _in_sqlite(file, pattern)
+            yield from _in_sqlite(file, texts)
         case "zip":
             with zipfile.ZipFile(file) as archive:
-                yield from (part for part in archive.namelist() if _in_bytes(archive.read(part), pattern))
+                yield from (part for part in archive.namelist() if _in_bytes(archive.read(part), texts))
         case _:
-            if _in_bytes(file.read_bytes(), pattern):
+            if _in_bytes(file.read_bytes(), texts):
                 yield ""
 
 
@@ -55,21 +55,21 @@ def _kind(file: Path) -> str:
     return begins.get(head[:4], "bytes")
 
 
-def _in_tables(session: duckdb.DuckDBPyConnection, pattern: str) -> Iterator[str]:
-    columns = session.execute(
+def _in_tables(session: duckdb.DuckDBPyConnection, texts: Sequence[str]) -> Iterator[str]:
+    columns: dict[tuple[str, str], list[str]] = {}
+    for schema, table, column in session.execute(
         "select schema_name, table_name, column_name from duckdb_columns() where not internal and data_type not in "
         "('DATE', 'TIMESTAMP', 'BOOLEAN', 'DOUBLE') order by all"
-    ).fetchall()
-    for schema, table, column in columns:
-        held = session.execute(
-            f'select count(*) from "{schema}"."{table}" where regexp_matches(cast("{column}" as varchar), ?)',
-            [pattern],
-        ).fetchone()
-        if held and held[0]:
-            yield f"{table}.{column}"
+    ).fetchall():
+        columns.setdefault((schema, table), []).append(column)
+    pattern = "|".join(re.escape(text) for text in texts)
+    for (schema, table), names in columns.items():
+        asked = ", ".join(f'bool_or(regexp_matches(cast("{name}" as varchar), $pattern))' for name in names)
+        held = session.execute(f'select {asked} from "{schema}"."{table}"', {"pattern": pattern}).fetchone()
+        yield from (f"{table}.{name}" for name, there in zip(names, held or (), strict=True) if there)
 
 
-def _in_sqlite(file: Path, pattern: str) -> Iterator[str]:
+def _in_sqlite(file: Path, texts: Sequence[str]) -> Iterator[str]:
     connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
     try:
         tables = [
@@ -83,7 +83,7 @@ def _in_sqlite(file: Path, pattern: str) -> Iterator[str]:
                 held |= {
                     name
                     for name, value in zip(names, row, strict=True)
-                    if value is not None and _in_bytes(_bytes(value), pattern)
+                    if value is not None and _in_bytes(_bytes(value), texts)
                 }
             yield from (f"{table}.{name}" for name in sorted(held))
     finally:
@@ -94,7 +94,6 @@ def _bytes(value: object) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-def _in_bytes(content: bytes, pattern: str) -> bool:
+def _in_bytes(content: bytes, texts: Sequence[str]) -> bool:
     """As UTF-8, and as two bytes a character."""
-    wide = content.replace(b"\0", b"") if b"\0" in content else b""
-    return any(re.search(pattern.encode(), text) for text in (content, wide))
+    return any(text.encode() in content or text.encode("utf-16-le") in content for text in texts)
