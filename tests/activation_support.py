@@ -94,7 +94,7 @@ class Server:
         default_factory=Counter
     )  # (key, value) → times it took effect
     calls: int = 0
-    known: dict[str, list[Outcome]] = field(default_factory=dict)
+    known: dict[str, dict[str, Outcome]] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
     files: dict[str, list[Record]] = field(default_factory=dict)
 
@@ -117,7 +117,8 @@ class Server:
     def take(self, batch: Batch) -> list[Outcome]:
         """Take a batch in, as a destination of its kind does: what it knows already has no further effect."""
         if self.kind == "by_batch" and batch.idempotency_key in self.known:
-            return list(self.known[batch.idempotency_key])
+            told = self.known[batch.idempotency_key]
+            return [told[row.idempotency_key] for row in batch.records]
         if self.kind == "by_batch" and any(row.key in self.bad for row in batch.records):
             raise BatchRefused("http_400")
         answer: list[Outcome] = []
@@ -130,7 +131,8 @@ class Server:
                 self.taken.add(row.idempotency_key)
             answer.append(Accepted())
         if self.kind == "by_batch":
-            self.known[batch.idempotency_key] = answer
+            keys = [row.idempotency_key for row in batch.records]
+            self.known[batch.idempotency_key] = dict(zip(keys, answer, strict=True))
         return answer
 
 

@@ -186,7 +186,7 @@ class Activation:
         LockedError when the line is being pushed, HomeWriteError when a file of the home cannot be written, and JingxiError.
         """
         try:
-            with line_lock(self.home, line):
+            with line_lock(self.home, line.activation):
                 return self._push(line, destination, approve, retry)
         except OSError as error:
             raise HomeWriteError(self.home, line, error) from error
@@ -361,17 +361,17 @@ def new_run_id(now: float | None = None) -> str:
 
 
 @contextmanager
-def line_lock(home: Home, line: Line) -> Iterator[None]:
+def line_lock(home: Home, activation: str) -> Iterator[None]:
     """One push of a line at a time; the lock dies with its holder. Raises LockedError."""
     folder = home.path / "activation"
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / f"{line.activation}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(folder / f"{activation}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise LockedError(
-                f"The activation {line.activation} is being pushed by another process. Push again when that is done."
+                f"The activation {activation} is being pushed by another process. Push again when that is done."
             ) from error
         yield
     finally:

@@ -64,6 +64,12 @@ class NewestConsents:
             self._refused[key] = self._read(*key, at)
         return self._refused[key]
 
+    def erased(self, at: dt.datetime) -> frozenset[str]:
+        """Users of whom a request to be erased has arrived up to `at` (aware). Raises as `refused`."""
+        with self.session(at) as session:
+            _prepare_erased(session)
+            return frozenset(user for (user,) in session.execute("select user_id from erased").fetchall())
+
     def stamp(self) -> object:
         """What tells that nothing has arrived since, without reading it."""
         files = []
@@ -221,6 +227,11 @@ def _prepare(session: duckdb.DuckDBPyConnection, purpose: str, channel: str, mom
         """,
         {"purpose": purpose, "channel": channel, "moment": moment},
     )
+    _prepare_erased(session)
+
+
+def _prepare_erased(session: duckdb.DuckDBPyConnection) -> None:
+    """The table `erased` (user_id)."""
     session.execute(
         f"""
         create temp table erased as

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -25,8 +25,8 @@ CHUNK_ROWS = 5_000
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PlannedRow:
-    """One row of a plan. Personal data: no representation shows it. A row with a `code` is held from the start, and has
-    neither key nor fields."""
+    """One row of a plan. Personal data: no representation shows it. A row with a `code` is held from the start, or was
+    erased while it waited, and has neither key nor fields."""
 
     position: int
     user_id: str
@@ -122,6 +122,23 @@ class PayloadFile:
     def exists(self) -> bool:
         """Whether the rows are still there."""
         return self.path.exists()
+
+    def forget(self, users: Collection[str], code: str) -> int:
+        """Take key and fields off the rows of users, which cannot be sent any more; returns how many rows had them.
+
+        Rows that take somebody away at the destination keep the key that is needed for it.
+        """
+
+        def goes(row: PlannedRow) -> bool:
+            return row.user_id in users and row.operation == "upsert" and not row.code
+
+        rows = sum(goes(row) for chunk in self.chunks() for row in chunk)
+        if rows:
+            self.write(
+                [replace(row, key="", fields={}, code=code) if goes(row) else row for row in chunk]
+                for chunk in self.chunks()
+            )
+        return rows
 
     def write(self, rows: Iterable[Sequence[PlannedRow]]) -> int:
         """Write all rows, whole or not at all; returns how many."""

@@ -232,12 +232,11 @@ class Pusher:
 
     def _allowed(self, rows: list[PlannedRow]) -> list[PlannedRow]:
         """Those who may be reached at this moment; the others are held. What is taken away needs nobody's consent."""
-        refused = self.tools.refused_now([row.user_id for row in rows if row.operation == "upsert"])
+        refused = self._refused(rows)
         held: dict[str, list[int]] = {}
         allowed = []
         for row in rows:
-            reason = refused.get(row.user_id) if row.operation == "upsert" else None
-            if reason:
+            if reason := refused.get(row.position):
                 held.setdefault(reason, []).append(row.position)
             else:
                 allowed.append(row)
@@ -245,6 +244,14 @@ class Pusher:
             self.ledger.hold(self.run.run_id, positions, reason)
             self._advance(len(positions))
         return allowed
+
+    def _refused(self, rows: Sequence[PlannedRow]) -> dict[int, str]:
+        """Position → reason of rows that are not sent now; one whose values were erased meanwhile cannot be any more."""
+        found = self.tools.refused_now([row.user_id for row in rows if row.operation == "upsert"])
+        reasons = (
+            (row, row.code or (found.get(row.user_id) if row.operation == "upsert" else "")) for row in rows
+        )
+        return {row.position: reason for row, reason in reasons if reason}
 
     def _deliver(self, session: Session, rows: list[PlannedRow]) -> None:
         """Send planned rows until each has an outcome; a batch that is refused is halved until the bad rows stand alone."""
@@ -397,7 +404,20 @@ class Pusher:
                     if len(gathered[batch]) == expected.get(batch):
                         yield batch, gathered.pop(batch)
 
+    def _left_to_a_person(
+        self, number: int, rows: list[PlannedRow], refused: Mapping[int, str]
+    ) -> list[PlannedRow]:
+        """Set aside those of a doubtful batch who are refused; the others."""
+        for row in rows:
+            if row.position in refused:
+                self.ledger.set_aside(self.run.run_id, [row.position], abs(number), refused[row.position])
+        return [row for row in rows if row.position not in refused]
+
     def _reconcile(self, session: Session, number: int, rows: list[PlannedRow]) -> bool:
+        # Who was erased cannot be asked about.
+        rows = self._left_to_a_person(number, rows, {row.position: row.code for row in rows if row.code})
+        if not rows:
+            return False
         try:
             findings = session.reconcile(self._batch(rows, number))
         except RunFailed as error:
@@ -427,11 +447,8 @@ class Pusher:
         Whoever may not be reached any more is left to a person: sent again without them, the batch is not the one that
         the destination knows under this key.
         """
-        refused = self.tools.refused_now([row.user_id for row in rows if row.operation == "upsert"])
-        left = [row for row in rows if row.operation == "upsert" and row.user_id in refused]
-        for row in left:
-            self.ledger.set_aside(self.run.run_id, [row.position], number, refused[row.user_id])
-        rows = [row for row in rows if row not in left]
+        refused = self._refused(rows)
+        rows = self._left_to_a_person(number, rows, refused)
         if not rows:
             return False
         positions = [row.position for row in rows]

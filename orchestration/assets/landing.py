@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import dagster as dg
 
 from orchestration.activation.deliveries import take_in_deliveries
+from orchestration.activation.erasure import forget_erased
+from orchestration.errors import JingxiError
 from orchestration.home import Origin
 from orchestration.ingestion.contracts import TABLES
 from orchestration.ingestion.intake import take_in
@@ -113,6 +115,13 @@ def landing_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDe
         )
         # What was sent from here comes back like everything else.
         taken_in = [*result.files, *take_in_deliveries(home, settings, now=now)]
+        try:
+            forgotten = forget_erased(home, settings, at=now)
+        except JingxiError as error:  # the payloads wait; the warehouse need not
+            context.log.warning(f"Erased people are still in payloads of activation: {error}")
+        else:
+            if forgotten:
+                context.log.info(f"Took {forgotten} rows of erased people out of payloads of activation.")
         for table in TABLES:
             files = [file for file in taken_in if file.table == table.name]
             taken = [file for file in files if file.status in ("taken", "new_version")]

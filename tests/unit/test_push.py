@@ -308,7 +308,10 @@ def test_a_crashed_run_of_yesterday_is_settled_and_the_rest_planned_anew(tmp_pat
 
 def test_one_push_of_a_line_at_a_time(tmp_path: Path) -> None:
     one = engine(tmp_path, "by_record", PEOPLE)
-    with line_lock(one.home, one.line), pytest.raises(LockedError, match="winback_fake is being pushed"):
+    with (
+        line_lock(one.home, one.line.activation),
+        pytest.raises(LockedError, match="winback_fake is being pushed"),
+    ):
         push(one)
 
 

@@ -1,0 +1,48 @@
+"""Who asked to be erased is taken out of what activation still keeps of them: the payloads of runs that are not over.
+
+The ledger holds keyed hashes only. Files of deliveries are taken in and removed at the beginning of every run.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from orchestration.activation.activate import line_lock
+from orchestration.activation.consent import NewestConsents
+from orchestration.activation.ledger import Ledger
+from orchestration.activation.payload import PayloadFile
+from orchestration.errors import LockedError
+from orchestration.home import Home
+from orchestration.settings import Settings
+
+ERASED = "erased"
+
+
+def forget_erased(home: Home, settings: Settings, *, at: dt.datetime) -> int:
+    """Take the values of everybody who asked to be erased up to `at` (aware) out of waiting payloads; how many rows.
+
+    Their records stay accounted for: what was not tried is held as `erased`, what is in doubt is left to a person. A line
+    that is being pushed at this moment is left to its own end, which removes its payload. Raises JingxiError.
+    """
+    waiting = [PayloadFile(home, file.stem) for file in sorted((home.path / "activation").glob("*.parquet"))]
+    if not waiting:
+        return 0
+    erased = NewestConsents(home, settings).erased(at)
+    if not erased:
+        return 0
+    ledger = Ledger.open(home, settings.activation.ledger_url)
+    rows = 0
+    try:
+        runs = {run.run_id: run for run in ledger.runs_by_id([one.path.stem for one in waiting])}
+        for payload in waiting:
+            run = runs.get(payload.path.stem)
+            if run is None:
+                continue  # it is just being planned, or nothing knows of it: the next plan sweeps it
+            try:
+                with line_lock(home, run.activation):
+                    rows += payload.forget(erased, ERASED) if payload.exists else 0
+            except LockedError:
+                continue
+    finally:
+        ledger.dispose()
+    return rows
