@@ -558,6 +558,11 @@ def _touched_sql(tags: Sequence[Tag]) -> str:
             + " or ".join(f"kept__{tag.code} is not null" for tag in keeps)
             + ")"
         )
+        # A day held that int_tags__days has dropped since does not say whose values were kept on it.
+        parts.append(
+            "select user_id from {{ ref('int_tags__judged') }} where not exists "
+            "(select 1 from {{ ref('int_tags__days') }} where as_of_date = {{ forward_from() }})"
+        )
     return "\nunion\n".join(parts)
 
 

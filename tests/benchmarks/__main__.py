@@ -21,7 +21,7 @@ from tests.benchmarks import wide
 from tests.benchmarks.results import Measured, table, write_readme
 
 # Each module has `measure(small: bool) -> list[Measured]`.
-BENCHMARKS = ("intake", "identity", "wide", "audiences", "rules")
+BENCHMARKS = ("intake", "identity", "wide", "audiences", "rules", "tags")
 
 
 def main() -> None:

@@ -22,6 +22,8 @@ union
 select user_id from {{ this }} as held where not exists (select 1 from {{ ref('int_tags__judged') }} as judged where judged.user_id = held.user_id)
 union
 select user_id from {{ ref('int_tags__days') }} where as_of_date in ({{ as_of() }}, {{ forward_from() }}) and (kept__churn_risk is not null or kept__member_level is not null)
+union
+select user_id from {{ ref('int_tags__judged') }} where not exists (select 1 from {{ ref('int_tags__days') }} where as_of_date = {{ forward_from() }})
 {% endset %}
 with
     {% if forward %}
