@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import hmac
+import shutil
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
+from orchestration.activation.deliveries import Delivery, take_in_deliveries, write_deliveries
+from orchestration.publishing.database import Place
+from orchestration.publishing.publication import Publication, write_publication
+from orchestration.settings import load_settings
 from tests.integration.test_core_models import Identifier, event, link, member, order
 from tests.warehouse_home import WarehouseHome
 
@@ -203,3 +210,55 @@ def test_going_forward_finds_the_same(home: WarehouseHome, tmp_path: Path) -> No
     users = {identifier for (identifier,) in home.rows("select id from private.user_identifiers")}
     assert "righted" in users
     assert "mistaken" not in users
+
+
+def _publish(home: WarehouseHome) -> None:
+    """What reading back needs of a publication, as the warehouse has it."""
+    now = dt.datetime(2026, 1, 10)
+    for file, tables in (
+        (home.home.marts, ("marts.user_identities", "marts.user_merges")),
+        (home.home.private_marts, ("private.user_identifiers",)),
+    ):
+        with duckdb.connect(str(file)) as session:
+            write_publication(
+                session, Place(file.stem, "main"), Publication("v1", dt.date(2026, 1, 9), "h", now)
+            )
+            session.execute(f"attach '{home.home.warehouse}' as warehouse (read_only)")
+            for table in tables:
+                session.execute(f"create table {table.split('.')[1]} as from warehouse.{table}")
+            if file == home.home.marts:
+                session.execute(
+                    "create table user_wide as select distinct user_id from warehouse.private.user_identifiers"
+                )
+
+
+def test_deliveries_that_come_back_make_no_users_and_join_nobody(home: WarehouseHome, tmp_path: Path) -> None:
+    own = WarehouseHome(Path(shutil.copytree(home.home.path, tmp_path / "home")))
+    before = own.rows("select user_id, id_type, id from private.user_identifiers order by all")
+    _publish(own)
+    settings, sent_at = load_settings(own.home)[0], dt.datetime(2026, 1, 10, 2, tzinfo=dt.UTC)
+
+    def told(name: str, id_type: str, id_: str) -> Delivery:
+        key = hmac.new(own.home.secret_key(), f"{id_type}:{id_}".encode(), hashlib.sha256).hexdigest()
+        return Delivery(f"push:r1:{name}", id_type, key, "sms", "sent", sent_at)
+
+    user = own.row("select user_id from private.user_identifiers where id = '13100000003'")[0]
+    written = write_deliveries(
+        own.home,
+        settings,
+        [
+            told("a", "phone", "13100000003"),
+            told("b", "member_id", "snap1"),
+            told("c", "user_id", user),
+            told("d", "phone", "13999999999"),
+        ],
+        at=sent_at,
+    )
+    assert (written.rows, written.unknown) == (3, 1), "nobody whom the warehouse does not know"
+    take_in_deliveries(own.home, settings, now=sent_at)
+    own.advance("2026-01-10", *IDENTITY)
+    rows = own.rows("select touch_id, id_type, id from staging.stg_raw__touches order by all")
+    assert [row[0] for row in rows] == ["push:r1:a", "push:r1:b", "push:r1:c"]
+    assert own.rows("select user_id, id_type, id from private.user_identifiers order by all") == before
+    users = dict(own.rows("select id, user_id from private.user_identifiers"))
+    assert users[rows[0][2]] == users[rows[2][2]] == user
