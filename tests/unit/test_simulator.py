@@ -380,6 +380,7 @@ def test_every_identifier_of_the_truth_is_made_up_and_one_persons(
                 group by person having count(*) >= 4 and max(ordered_at) < '2026-05-01')""",
         ),
         ("withdrawn consents", "from consents where status = 'withdrawn'"),
+        ("consents to advertising", "from consents where channel = 'ads' and status = 'granted'"),
         ("coupons that can be used", "from coupons where used_at is null and expires_at > '2026-07-01'"),
         ("live rooms reserved", "from events where event_name = 'live_reserve'"),
         ("leads won", "from leads where won_at <> ''"),

@@ -16,6 +16,8 @@ from orchestration.ingestion.simulator.profiles import changed, known, sql_list
 from orchestration.ingestion.simulator.purchases import EXPERIMENT, PLACEBO, Orders, Trial
 from orchestration.ingestion.simulator.window import DAY, HOUR, NEVER, Floats, Ints, Window, generator
 
+# A channel of consents only: nobody gets a message there.
+ADS = 3
 _FORMS = ("distributor_signup", "salon_cooperation", "skin_test", "sample_request")
 _SEGMENTS = ("beauty_salon", "pharmacy", "online_shop", "department_store")
 _TAGS = ("vip_care", "sensitive_skin", "complained", "koc_candidate")
@@ -383,6 +385,11 @@ class Dealings:
         ]
         later = random.integers(DAY, 120 * DAY, people.count)
         self._change_of_mind = np.where(random.random(people.count) < 0.03, later, NEVER)
+        # Of those who want text messages a part also lets itself be found again by advertising platforms.
+        by_sms = self._consents[2][3]
+        self._consents.append(
+            (kinds.MEMBER, 0, ADS, np.where(random.random(people.count) < 0.45, by_sms, NEVER))
+        )
 
     def _write_consents(self, landing: Landing, outreach: Outreach, first: int, last: int) -> None:
         people = self._people
@@ -390,7 +397,8 @@ class Dealings:
         for kind, purpose, channel, granted in self._consents:
             withdrawn = np.full(people.count, NEVER, dtype=np.int64)
             if purpose == 0:
-                withdrawn = np.minimum(outreach.unsubscribed[channel], granted + self._change_of_mind)
+                asked = SMS if channel == ADS else channel  # who unsubscribes from messages means this too
+                withdrawn = np.minimum(outreach.unsubscribed[asked], granted + self._change_of_mind)
                 withdrawn = np.where((granted < NEVER) & (withdrawn > granted), withdrawn, NEVER)
             for status, moment in ((0, granted), (1, np.minimum(withdrawn, NEVER))):
                 rows = np.flatnonzero(changed(first, last, moment))
@@ -414,7 +422,7 @@ class Dealings:
             last,
             dict(zip(names, columns, strict=True)),
             f"""{_ID}, pick(['marketing', 'service'], purpose) as purpose,
-            pick(['wecom', 'sms', 'email'], channel) as channel,
+            pick(['wecom', 'sms', 'email', 'ads'], channel) as channel,
             pick(['granted', 'withdrawn'], status) as status, moment(moment) as changed_at""",
         )
 
