@@ -15,7 +15,10 @@ DAY, LATE, LATER = "2026-03-10", "2026-03-13", "2026-03-15"
 EXCLUDE = Settings()
 INCLUDE = Settings.model_validate({"history": {"late_rows": "include"}})
 # Compares a user with the others, so Anna's late order moves Ben too.
-RELATIVE = {"rfm_cell", "r_score", "f_score", "m_score"}
+RELATIVE = {
+    *("rfm_cell", "r_score", "f_score", "m_score", "score"),
+    *("value_layer", "revenue_layer", "engagement_layer", "behaviour_cluster"),
+}
 ANNA, BEN = ("13800000001", "13800000002")
 
 
