@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,9 +107,9 @@ class FileHarness(Harness):
 
     fields: tuple[str, ...] = ("city", "note")
 
+    @abstractmethod
     def contents(self) -> dict[str, bytes]:
         """Everything there by path, finished or not."""
-        raise NotImplementedError
 
     def deliveries(self) -> list[list[dict[str, str]]]:
         found = []

@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,7 +104,7 @@ class Faults:
             return self.draw(api) if self.draw else None
 
 
-class FakeServer:
+class FakeServer(ABC):
     """Base of the fakes: counts calls and requests at once, meets faults, keeps nothing of the client."""
 
     hang_seconds = 30.0
@@ -153,8 +154,9 @@ class FakeServer:
         """The name by which calls are counted and faults scripted."""
         return request.path
 
+    @abstractmethod
     def answer(self, request: Request) -> Reply:
-        raise NotImplementedError
+        """What the server says to a call that meets no fault."""
 
     # --- running ---
 
