@@ -56,9 +56,8 @@ def note(
             home.logs.mkdir(parents=True, exist_ok=True)
             with (home.logs / "alerts.log").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(asdict(alert), ensure_ascii=False) + "\n")
-    except (
-        OSError
-    ) as error:  # a full disk is what an alert may be about: it does not keep people from hearing of it
+    except OSError as error:
+        # A full disk is what an alert may be about: it does not keep people from hearing of it.
         LOGGER.warning("The alert on %s cannot be kept in %s: %s", line.activation, home.path, error.strerror)
         if ok:
             return None
