@@ -212,10 +212,14 @@ class Ledger:
         try:
             engine = _engine(url)
             ledger = cls(engine, now=now)
-            with _told(engine):
-                ledger._migrate()
-                if file is not None:
-                    file.chmod(0o600)
+            try:
+                with _told(engine):
+                    ledger._migrate()
+                    if file is not None:
+                        file.chmod(0o600)
+            except BaseException:
+                engine.dispose()
+                raise
         except (sa.exc.ArgumentError, ImportError, OSError) as error:
             raise LedgerError(
                 f"The ledger cannot be opened ({type(error).__name__}): look at the setting activation.ledger_url."
