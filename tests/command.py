@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from typing import Any
 import duckdb
 
 EXECUTABLE = Path(sys.executable).with_name("jingxi")
+# A server that has imported what a run imports, five seconds of it, and forks for each command. It imports no module
+# that looks at the environment or at the terminal: each command has its own.
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["orchestration.cli.running", "orchestration.cli.summary"])
 # What dbt parsed is the same for every home with the same settings, and worth ten seconds of each new one. The stamp
 # says what it was parsed from: a home takes what does not fit for what it is.
 _PARSED = Path(__file__).parents[1] / ".pytest_cache" / "parsed"
@@ -52,22 +57,43 @@ def jingxi(*arguments: str | Path, status: int | None = 0, timeout: float = 600)
     """Run the command; fail the test when it ends with another status than the one that is expected."""
     words = [str(argument) for argument in arguments]
     _take_parsed(words)
-    process = subprocess.run(
-        [EXECUTABLE, *words],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    outcome = in_new_process(words, environment(), timeout=timeout)
     _keep_parsed(words)
-    outcome = Outcome(process.returncode, process.stdout, process.stderr)
     if status is not None and outcome.status != status:
         raise AssertionError(
             f"jingxi {' '.join(words)} ended with {outcome.status}, expected {status}\n"
             f"{outcome.out[-4000:]}\n{outcome.err[-4000:]}"
         )
     return outcome
+
+
+def in_new_process(
+    words: Sequence[str], variables: Mapping[str, str], *, cwd: Path | None = None, timeout: float = 600
+) -> Outcome:
+    """Run the entry point of `jingxi` in a process of its own. Raises TimeoutError when it does not end in time."""
+    with tempfile.TemporaryDirectory(prefix="jingxi-command-") as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        arguments = (list(words), dict(variables), str(cwd or Path.cwd()), str(out), str(err))
+        process = _SERVER.Process(target=_enter, args=arguments)
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise TimeoutError(f"jingxi {' '.join(words)} has not ended after {timeout} s")
+        return Outcome(process.exitcode, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+
+
+def _enter(words: list[str], variables: dict[str, str], cwd: str, out: str, err: str) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(cwd)
+    for file, descriptor in ((out, 1), (err, 2)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), descriptor)
+    sys.argv = ["jingxi", *words]
+    from orchestration.cli import main
+
+    main()
 
 
 def _take_parsed(words: Sequence[str]) -> None:
