@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from tests.command import ask, jingxi, marts
@@ -146,14 +147,15 @@ def test_wrong_use_is_one_sentence(
     assert _manifest(small_home) == before
 
 
-def test_bad_files_build_nothing_and_lose_nothing(small_home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("arrives", ["2026-07-01", pytest.param(AS_OF, marks=pytest.mark.long)])
+def test_bad_files_build_nothing_and_lose_nothing(small_home: Path, tmp_path: Path, arrives: str) -> None:
     home = _copy(small_home, tmp_path / "home")
     landing = tmp_path / "landing"
     files = {
-        "orders/dt=2026-06-30/good.csv": b"order_id,ordered_at,amount\ngood-1,2026-06-30 10:00:00,5\n",
-        "events/dt=2026-06-30/truncated.parquet": b"PAR1 and then nothing",
-        "orders/dt=2026-06-30/short.csv": b"order_id,amount\n1,2\n",
-        "orders/dt=2026-06-30/typed.csv": b"order_id,ordered_at,amount\n"
+        f"orders/dt={arrives}/good.csv": b"order_id,ordered_at,amount\ngood-1,2026-06-30 10:00:00,5\n",
+        f"events/dt={arrives}/truncated.parquet": b"PAR1 and then nothing",
+        f"orders/dt={arrives}/short.csv": b"order_id,amount\n1,2\n",
+        f"orders/dt={arrives}/typed.csv": b"order_id,ordered_at,amount\n"
         + b"".join(b"x%d,2026-06-30 10:00:00,%s\n" % (i, b"much" if i % 2 else b"5") for i in range(100)),
     }
     for name, content in files.items():
@@ -170,4 +172,8 @@ def test_bad_files_build_nothing_and_lose_nothing(small_home: Path, tmp_path: Pa
     outcome = jingxi("run", "--home", home, "--landing", landing, "--as-of", AS_OF, "--quarantine", "--json")
     assert outcome.json["intake"]["orders"]["accepted"] == 1
     assert outcome.json["intake"]["orders"]["set aside"] == 2
-    assert _manifest(home) != before
+    raw = f"select order_id from read_parquet('{home}/raw/orders/{arrives}/*.parquet') where order_id like 'good%'"
+    with duckdb.connect() as connection:
+        assert connection.execute(raw).fetchall() == [("good-1",)]
+    # What arrives on a later day is taken in, and does not count yet.
+    assert (_manifest(home) != before) == (arrives == AS_OF)
