@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from orchestration.activation.activate import Outcome, Plan
-from orchestration.activation.ledger import Run
+from orchestration.activation.ledger import Run, SwitchOff
 from orchestration.activation.lines import Line
 from orchestration.activation.push import Progress
 from orchestration.activation.service import Desk, chosen_lines, open_desk
@@ -47,9 +47,20 @@ def push(order: PushOrder, console: Console | None) -> tuple[list[dict[str, Any]
             return [outcome.to_dict()], outcome.ok
         lines = chosen_lines(desk.lines, order.name, order.destination)
         if order.dry_run:
-            plans = [(line, desk.dry_run(line, retry=order.retry)) for line in lines]
+            # A retry asks the destination again.
+            off = {} if order.retry else desk.ledger.switched_off()
+            plans = [
+                (line, desk.dry_run(line, retry=order.retry), off.get(line.destination)) for line in lines
+            ]
             _show_plans(console, plans)
-            return [{"activation": line.activation, **plan.to_dict()} for line, plan in plans], True
+            return [
+                {
+                    "activation": line.activation,
+                    **plan.to_dict(),
+                    "switched_off": switch.sentence if switch else "",
+                }
+                for line, plan, switch in plans
+            ], True
         done: list[dict[str, Any]] = []
         well = True
         for line in lines:
@@ -180,11 +191,13 @@ def _explain(console: Console, one: Mapping[str, Any]) -> None:
         )
 
 
-def _show_plans(console: Console | None, plans: Sequence[tuple[Line, Plan]]) -> None:
+def _show_plans(console: Console | None, plans: Sequence[tuple[Line, Plan, SwitchOff | None]]) -> None:
     if console is None:
         return
-    for line, plan in plans:
+    for line, plan, switch in plans:
         _say(console, f"{line.activation} → {line.destination} ({line.mode}): nothing was sent")
+        if switch:
+            _say(console, f"  would not be sent: {switch.sentence}")
         _say(
             console,
             f"  {plan.added:,} added, {plan.changed:,} changed, {plan.removed:,} removed, {plan.unchanged:,} unchanged; "

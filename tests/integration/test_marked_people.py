@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,14 +38,6 @@ ALLOWED = {
     r"exports/.*": "audience files that a person asked for",
     r"outbox/.*": "and files that a line delivers",
 }
-
-
-@pytest.fixture
-def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeReceiver]:
-    monkeypatch.setenv("HOOK_SECRET", FakeReceiver.SECRET)
-    server = FakeReceiver()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import datetime as dt
 import logging
 import socket
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -152,12 +151,11 @@ def test_the_signature_of_the_standards_vector() -> None:
 
 
 @pytest.fixture
-def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeReceiver]:
-    monkeypatch.setenv("HOOK_SECRET", FakeReceiver.SECRET)
-    with FakeReceiver() as server:
-        server.check_time = False
-        server.hang_seconds = 0.6
-        yield server
+def receiver(receiver: FakeReceiver) -> FakeReceiver:
+    """Of a clock of its own, and one that hangs long enough for the client's patience here."""
+    receiver.check_time = False
+    receiver.hang_seconds = 0.6
+    return receiver
 
 
 def hook(server: FakeReceiver, home: Path, clock: ScaledClock | None = None, **settings: Any) -> Destination:

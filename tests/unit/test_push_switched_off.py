@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,8 @@ from rich.console import Console
 
 from orchestration.activation import ledger as ledgers
 from orchestration.activation.ledger import Ledger
+from orchestration.activation.service import Desk
+from orchestration.cli import pushing
 from orchestration.cli.checkup import _ledger
 from orchestration.cli.pushing import _show
 from orchestration.destinations.protocol import Destination
@@ -25,14 +26,6 @@ from tests.unit.destination_support import build_in
 
 PEOPLE = {f"1380000{i:04}": str(i) for i in range(10)}
 GONE = Fault("http", status=410)
-
-
-@pytest.fixture
-def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeReceiver]:
-    monkeypatch.setenv("HOOK_SECRET", FakeReceiver.SECRET)
-    server = FakeReceiver()
-    yield server
-    server.stop()
 
 
 def webhook(home: Path, server: FakeReceiver) -> Destination:
@@ -99,6 +92,29 @@ def test_push_and_doctor_say_what_to_do(tmp_path: Path, receiver: FakeReceiver) 
     assert "jingxi retry winback_fake" in out.getvalue()
     finding = _ledger(Home(tmp_path), Settings())
     assert not finding.ok and finding.advice == told.sentence
+
+
+@pytest.mark.parametrize("retry", [False, True])
+def test_a_dry_run_says_that_nothing_would_be_sent(
+    tmp_path: Path, receiver: FakeReceiver, monkeypatch: pytest.MonkeyPatch, retry: bool
+) -> None:
+    one: Engine = engine(tmp_path, "by_batch", PEOPLE, Ledger.open(Home(tmp_path)))
+    own = webhook(tmp_path, receiver)
+    receiver.faults.always("*", GONE)
+    one.activation.push(one.line, own)
+    calls = requests(receiver)
+    desk = Desk(
+        Home(tmp_path), Settings(), one.ledger, {"winback_fake": one.line}, {"fake": own}, one.activation
+    )
+    monkeypatch.setattr(pushing, "open_desk", lambda *args, **more: desk)
+    out = io.StringIO()
+    order = pushing.PushOrder(Home(tmp_path), Settings(), dry_run=True, retry=retry)
+    ((told,), well) = pushing.push(order, Console(file=out, width=200))
+    assert well and requests(receiver) == calls
+    # A retry asks the receiver again.
+    assert ("would not be sent: The receiver of fake switched it off" in out.getvalue()) == (not retry)
+    assert told["switched_off"].endswith("jingxi retry winback_fake") == (not retry)
+    assert told["added"] == 10
 
 
 def test_a_destination_that_is_closed_for_a_day_is_not_switched_off(tmp_path: Path) -> None:
