@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 
+from orchestration.activation.erasure import unfinished_erasure
 from orchestration.activation.ledger import Ledger
 from orchestration.destinations.errors import DestinationError
 from orchestration.destinations.registry import load_destinations
@@ -59,6 +60,7 @@ def check_up(home: Home, settings: Settings) -> list[Finding]:
         _health(home),
         *_destinations(home),
         _ledger(home, settings),
+        _erasure(home),
     ]
 
 
@@ -227,3 +229,11 @@ def _ledger(home: Home, settings: Settings) -> Finding:
     advice += [one.sentence for one in off.values()]
     found = f"last run {last[0].activation}: {last[0].state}" if last else "no run yet"
     return Finding("ledger", not advice, found, "\n".join(advice[:_FINDINGS_SHOWN]))
+
+
+def _erasure(home: Home) -> Finding:
+    """Whether the last run took everybody who asked to be erased out of what waits to be sent."""
+    unfinished = unfinished_erasure(home)
+    if unfinished is None:
+        return Finding("erasure", True, "nobody waits for it")
+    return Finding("erasure", False, "not finished", unfinished.sentence)

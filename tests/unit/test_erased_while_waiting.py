@@ -13,7 +13,10 @@ from orchestration.activation.activate import line_lock
 from orchestration.activation.deliveries import Delivery, take_in_deliveries, write_deliveries
 from orchestration.activation.erasure import forget_erased
 from orchestration.activation.ledger import Ledger
+from orchestration.cli.checkup import _erasure
+from orchestration.errors import JingxiError
 from orchestration.home import Home
+from orchestration.settings import ActivationConfig
 from tests.activation_support import KEYS, Crash, Engine, Kind, balances, engine, line
 from tests.places import places
 from tests.unit.published_support import NOW, PublishedHome
@@ -89,6 +92,26 @@ def test_a_removal_keeps_the_key_that_it_needs(tmp_path: Path) -> None:
     asks(place)
     assert forget_erased(place.home, place.settings, at=NOW) == 0
     assert in_payloads(place, GONE)
+
+
+def test_an_erasure_that_fails_is_told_until_it_has_worked(tmp_path: Path) -> None:
+    one, place = interrupted(tmp_path, "by_record", "after_plan")
+    one.ledger.dispose()
+    asks(place)
+    assert _erasure(place.home).ok
+    broken = place.settings.model_copy(
+        update={"activation": ActivationConfig(ledger_url=f"sqlite:///{tmp_path}/no/such/folder/ledger")}
+    )
+    for day in range(2):
+        with pytest.raises(JingxiError):
+            forget_erased(place.home, broken, at=NOW + dt.timedelta(days=day))
+        assert in_payloads(place, GONE)
+        finding = _erasure(place.home)
+        assert not finding.ok
+        assert finding.advice.startswith("Since 2026-07-01 people who asked to be erased may still be in")
+        assert "jingxi run" in finding.advice and GONE not in finding.advice
+    assert forget_erased(place.home, place.settings, at=NOW) == 1
+    assert _erasure(place.home).ok
 
 
 def test_a_line_that_is_being_pushed_is_left_to_its_own_end(tmp_path: Path) -> None:
