@@ -52,8 +52,7 @@ class Workspace(dg.ConfigurableResource["Workspace"]):
             if context.log:
                 context.log.warning(f"Waiting for {holder}.")
 
-        if context.instance and context.run_id:
-            context.instance.add_run_tags(context.run_id, {PROCESS_TAG: str(os.getpid())})
+        _note_process(context)
         with RunLock(self.home).hold(self.purpose, wait=self.wait, on_wait=tell):
             if context.instance:
                 _end_dead_runs(context.instance)
@@ -66,9 +65,13 @@ class Onlooker(Workspace):
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Workspace]:
         """Nothing is locked: a push of hours must not keep the nightly run out."""
-        if context.instance and context.run_id:
-            context.instance.add_run_tags(context.run_id, {PROCESS_TAG: str(os.getpid())})
+        _note_process(context)
         yield self
+
+
+def _note_process(context: dg.InitResourceContext) -> None:
+    if context.instance and context.run:
+        context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: str(os.getpid())})
 
 
 def _end_dead_runs(instance: dg.DagsterInstance) -> None:
