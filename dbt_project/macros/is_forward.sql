@@ -11,7 +11,7 @@
         {{ return(false) }}
     {%- endif -%}
     {%- set upstream = ["''"] -%}
-    {%- for id in model.depends_on.nodes if id in graph.nodes and graph.nodes[id].config.materialized == "running" -%}
+    {%- for id in tables_read(model.depends_on.nodes) if graph.nodes[id].config.materialized == "running" -%}
         {%- do upstream.append("'" ~ graph.nodes[id].name ~ "'") -%}
     {%- endfor -%}
     {%- set holding -%}
@@ -60,4 +60,16 @@
         {{ forward_from() if forward else "cast(null as date)" }}
         )
     {%- endcall %}
+{%- endmacro %}
+
+{#- Ids of the models among some nodes, and instead of each view of the models that it reads. -#}
+{% macro tables_read(nodes) -%}
+    {%- set found = [] -%}
+    {%- for id in nodes if id in graph.nodes -%}
+        {%- if graph.nodes[id].config.materialized == "view" -%}
+            {%- do found.extend(tables_read(graph.nodes[id].depends_on.nodes)) -%}
+        {%- else -%} {%- do found.append(id) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(found | unique | list) }}
 {%- endmacro %}

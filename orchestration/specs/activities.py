@@ -45,7 +45,7 @@ EVENT_COLUMNS: Mapping[str, Column] = {
 } | _columns(*((name, ValueType.TEXT, "varchar", text) for name, (_, _, _, text) in ATTRIBUTES.items()))
 """Columns of user_activities: what a condition on activities may name."""
 
-# Activities that tables other than `events` bring (models int_activity__dealings and int_activity__tracked).
+# Activities that tables other than `events` bring (models int_activity__dealings and int_activity__kinds).
 _OF_TABLES = (
     *("order_placed", "order_paid", "item_paid", "order_refunded"),
     *(

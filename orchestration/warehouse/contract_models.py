@@ -36,8 +36,11 @@ _RUNNING_CONFIG = """{{{{
 FIRST_ARRIVED_ON = Column(
     "_first_arrived_on", Type.DATE, "Business day on which the first version of the record was known.", True
 )
+# Tables whose rows are read from the Parquet files (macro current_events); a model keeps their keys.
+READ_IN_PLACE = frozenset({"events"})
 # Tables that may hold tens of millions of rows, of which few repeat a key.
-LARGE_TABLES = frozenset({"events", "order_lines", "orders", "touches"})
+LARGE_TABLES = frozenset({"order_lines", "orders", "touches"})
+STAGED_TABLES = tuple(table for table in TABLES if table.name not in READ_IN_PLACE)
 
 
 def sql_type(column: Column) -> str:
@@ -68,8 +71,6 @@ def staging_sql(table: Table) -> str:
         f'raw_rows({source}, "{table.name}")' if is_heavy else source,
         f"key={_list(table.key)}",
     ]
-    if has_optional_key(table):
-        arguments.append("optional_key=true")
     if table.name in LARGE_TABLES:
         arguments.append("few_repeat=true")
     if table.dated_by:
@@ -92,8 +93,6 @@ def staging_sql(table: Table) -> str:
         if column.name.endswith("arrived_on"):
             name = f'{{{{ counts_from("{name}") }}}}'
         value = f"cast({name} as {sql_type(column).replace(',', ', ')})"
-        if has_optional_key(table) and column.name == table.key[0]:
-            value = f"coalesce({value}, _file_id || '-' || cast(_record as varchar))"
         casts.append(f"            {value} as {column.name}")
     final = (
         "    final as (\n        select\n"
@@ -151,7 +150,7 @@ def models_document() -> dict[str, Any]:
                 "description": f"{table.description} The latest version known on as_of.",
                 "columns": _columns(staging_columns(table)),
             }
-            for table in TABLES
+            for table in STAGED_TABLES
         ],
     }
 
@@ -217,7 +216,7 @@ def rendered_files() -> dict[Path, str]:
     files[PAGE_FILE] = page()
     files[KEYS_FILE] = record_key_macro()
     files[TABLES_MACRO_FILE] = tables_macro()
-    files |= {FOLDER / f"{model_name(table)}.sql": staging_sql(table) for table in TABLES}
+    files |= {FOLDER / f"{model_name(table)}.sql": staging_sql(table) for table in STAGED_TABLES}
     return files
 
 

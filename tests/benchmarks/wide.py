@@ -39,9 +39,11 @@ from orchestration.warehouse.state_day import moving_to
 from tests.benchmarks.results import Measured, table
 
 CHAIN = (
-    "stg_raw__events",
+    "int_activity__event_keys",
     "stg_raw__touches",
-    "int_activity__tracked",
+    "int_activity__stream",
+    "int_activity__kinds",
+    "int_activity__subjects",
     "int_activity__owners",
     "int_users__tallies",
     "int_users__activity_counts",

@@ -44,7 +44,7 @@ COMPARED = {
     "intermediate.int_users__behaviour": "*",
     "intermediate.int_users__response": "*",
     "intermediate.int_interests__sums": "*",
-    "staging.stg_raw__events": "*",
+    "intermediate.int_activity__event_keys": "*",
     "staging.stg_raw__touches": "*",
 }
 

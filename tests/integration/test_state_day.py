@@ -18,7 +18,7 @@ from orchestration.warehouse.raw_files import replace_raw_file
 from orchestration.warehouse.state_day import forward_from, held_day, moving_to
 from tests.warehouse_home import WarehouseHome
 
-EVENTS = "stg_raw__events"
+EVENTS = "int_activity__event_keys"
 
 
 def event(event_id: str | None, occurred_at: str, **more: Any) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def event(event_id: str | None, occurred_at: str, **more: Any) -> dict[str, Any]
 
 
 def staged(home: WarehouseHome) -> list[tuple[Any, ...]]:
-    return home.rows(f"select * from staging.{EVENTS} order by all")
+    return home.rows(f"select * from intermediate.{EVENTS} order by all")
 
 
 def went_on_from(home: WarehouseHome, model: str = EVENTS) -> str | None:
@@ -65,22 +65,23 @@ def test_new_files_are_added_and_new_versions_replace(home: WarehouseHome) -> No
     home.arrive(
         "events",
         [
-            event("e1", "2026-01-01 10:00:00", channel="corrected"),
-            event("e2", "2026-01-02 10:00:00", channel="first"),
-            event("e2", "2026-01-02 10:00:00", channel="repeated"),
+            event("e1", "2026-01-01 10:00:01"),
+            event("e2", "2026-01-02 10:00:01"),
+            event("e2", "2026-01-02 10:00:02"),
             event(None, "2026-01-02 11:00:00"),
         ],
         "2026-01-02",
     )
-    home.arrive("events", [event("e2", "2026-01-02 10:00:00", channel="latest")], "2026-01-03")
+    home.arrive("events", [event("e2", "2026-01-02 10:00:03")], "2026-01-03")
     home.arrive("events", [event("e9", "2026-01-05 10:00:00")], "2026-01-05")
     assert home.advance("2026-01-03", EVENTS) == "2026-01-01"
     assert went_on_from(home) == "2026-01-01"
     forward = staged(home)
     assert len(forward) == 4
     assert home.rows(
-        f"select event_id, channel, cast(_first_arrived_on as varchar) from staging.{EVENTS} where event_id in ('e1', 'e2') order by 1"
-    ) == [("e1", "corrected", "2026-01-01"), ("e2", "latest", "2026-01-02")]
+        "select cast(occurred_at as varchar), cast(_first_arrived_on as varchar) "
+        f"from intermediate.{EVENTS} where is_repeated order by 1"
+    ) == [("2026-01-01 10:00:01", "2026-01-01"), ("2026-01-02 10:00:03", "2026-01-02")]
     assert home.advance("2026-01-03", EVENTS) == "2026-01-03"
     assert staged(home) == forward
     home.build("2026-01-03", EVENTS)
@@ -113,12 +114,12 @@ def test_a_file_of_a_heavy_table_taken_in_again_builds_anew(home: WarehouseHome)
     assert home.advance("2026-01-03", EVENTS) == "2026-01-02"
     home.arrive("events", [event("e6", "2026-01-02 10:00:00")], "2026-01-04", path="events/all.csv")
     assert home.advance("2026-01-04", EVENTS) is None
-    assert [
-        row[0]
-        for row in home.rows(f"select event_id from staging.{EVENTS} where event_id like 'e_' order by 1")
-    ] == [
-        "e1",
-        "e6",
+    keys = "select event_key from intermediate." + EVENTS
+    assert home.rows(
+        f"select event_id from (values ('e1'), ('e5'), ('e6')) as e(event_id) where hash(event_id) in ({keys})"
+    ) == [
+        ("e1",),
+        ("e6",),
     ]
 
 

@@ -41,7 +41,7 @@ TABLES = (
     "consents",
     "erasure_requests",
 )
-LARGE = ("events", "orders", "touches")
+LARGE = ("int_activity__event_keys", "stg_raw__orders", "stg_raw__touches")
 MODELS = (
     "int_identity__reissued",
     "int_identity__fact_sightings",
@@ -136,7 +136,7 @@ def _template(model: str, forward: bool) -> jinja2.Template:
         "forward_components",
         "run_sql",
     }
-    environment.globals["is_forward"] = lambda: forward and not model.startswith("stg_")
+    environment.globals["is_forward"] = lambda: forward
     environment.globals["this"] = model
     texts = [
         file.read_text(encoding="utf-8")
@@ -251,8 +251,8 @@ class Warehouse:
         run = self.connection.execute
         run(f"set variable as_of = date '{as_of}'")
         run(f"set variable since = date '{since or as_of}'")
-        for table in LARGE:
-            run(f"create or replace table stg_raw__{table} as {rendered(f'stg_raw__{table}')}")
+        for model in LARGE:
+            run(f"create or replace table {model} as {rendered(model)}")
         for model in MODELS:
             sql = rendered(model, since is not None, lambda query: bool(run(query).fetchall()))
             if model in COMPONENT_MODELS:

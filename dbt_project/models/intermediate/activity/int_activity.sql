@@ -1,7 +1,8 @@
 {{ config(materialized="view") }}
 
 with
-    owners as (select actor_key, user_id from {{ ref("int_activity__owners") }}),
+    -- Kept apart, it would have the engine read all columns of the stream, whatever the reader wants.
+    owners as {{ inline() }} (select actor_key, user_id from {{ ref("int_activity__owners") }}),
     tracked as (select * from {{ ref("int_activity__tracked") }} where removed_on is null),
     dealings as (select * from {{ ref("int_activity__dealings") }} where removed_on is null),
     final as (

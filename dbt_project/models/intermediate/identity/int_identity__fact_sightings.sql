@@ -15,13 +15,24 @@ with
                     id_type,
                     id,
                     {{ seen_at }} as seen_at,
-                    {{ row_hash(key) }} as key_hash,
-                    _arrived_on as in_force_from,
+                    key_hash,
+                    {% if table == "events" %} {{ counts_from("_arrived_on") }}
+                    {% else %} _arrived_on
+                    {% endif %} as in_force_from,
                     {{ open_end() }} as in_force_until
-                from {{ ref("stg_raw__" ~ table) }}
-                where
-                    {{ row_hash(key) }}
-                    not in (select key_hash from reissued where table_name = '{{ table }}')
+                from
+                    (
+                        {% if table == "events" %}
+                            select *, event_key as key_hash
+                            from
+                                (
+                                    {{ current_events(["id_type", "id", "occurred_at", "_arrived_on"]) }}
+                                ) as current_events
+                        {% else %}
+                            select *, {{ row_hash(key) }} as key_hash from {{ ref("stg_raw__" ~ table) }}
+                        {% endif %}
+                    ) as staged
+                where key_hash not in (select key_hash from reissued where table_name = '{{ table }}')
                 union all
                 select id_type, id, seen_at, key_hash, in_force_from, in_force_until
                 from reissued
@@ -109,18 +120,24 @@ with
             select written_id_type, written_id, max(key_hash) as witness
             from
                 (
-                    {% for table, key, seen_at in tables %}
-                        select doubtful.written_id_type, doubtful.written_id, {{ row_hash(key) }} as key_hash
-                        from {{ ref("stg_raw__" ~ table) }} as staged
-                        inner join
-                            doubtful
-                            on doubtful.written_id_type = staged.id_type
-                            and doubtful.written_id = staged.id
-                        where {{ happened(seen_at) }}
-                        {% if not loop.last %}
-                            union all
-                        {% endif %}
-                    {% endfor %}
+                    select doubtful.written_id_type, doubtful.written_id, events.event_key as key_hash
+                    from {{ ref("int_activity__event_keys") }} as events
+                    inner join
+                        doubtful
+                        on {{ row_hash(["doubtful.written_id_type", "doubtful.written_id"]) }}
+                        = events.actor_key
+                    where {{ happened("events.occurred_at") }}
+                    union all
+                    select
+                        doubtful.written_id_type,
+                        doubtful.written_id,
+                        {{ row_hash(["touches.touch_id", "touches.status"]) }} as key_hash
+                    from {{ ref("stg_raw__touches") }} as touches
+                    inner join
+                        doubtful
+                        on doubtful.written_id_type = touches.id_type
+                        and doubtful.written_id = touches.id
+                    where {{ happened("touches.occurred_at") }}
                 ) as named
             group by 1, 2
         ),

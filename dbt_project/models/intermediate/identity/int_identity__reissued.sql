@@ -13,8 +13,10 @@
 with
     {% for table, columns, seen_at in tables %}
         {{ table }}_keys as (
-            select {{ row_hash(staged_keys[table]) }} as key_hash
-            from {{ ref("stg_raw__" ~ table) }}
+            {%- if table == "events" %}select event_key as key_hash from {{ ref("int_activity__event_keys") }}
+            {%- else %}
+                select {{ row_hash(staged_keys[table]) }} as key_hash from {{ ref("stg_raw__" ~ table) }}
+            {%- endif %}
             where _first_arrived_on < _arrived_on
             union
             select {{ row_hash(record_key(table)) }} as key_hash

@@ -43,19 +43,25 @@ with
     {% else %}
         events as (
             select
-                {{ row_hash(["event_id"]) }} as key_hash,
+                event_key as key_hash,
                 id_type,
                 id,
                 event_name,
                 properties,
                 occurred_at as seen_at,
-                _arrived_on as in_force_from,
+                {{ counts_from("_arrived_on") }} as in_force_from,
                 {{ open_end() }} as in_force_until
-            from {{ ref("stg_raw__events") }}
+            from
+                (
+                    {{
+                        current_events(
+                            ["id_type", "id", "event_name", "properties", "occurred_at", "_arrived_on"]
+                        )
+                    }}
+                ) as current_events
             where
                 properties is not null
-                and {{ row_hash(["event_id"]) }}
-                not in (select key_hash from reissued where table_name = 'events')
+                and event_key not in (select key_hash from reissued where table_name = 'events')
             union all
             select key_hash, id_type, id, event_name, properties, seen_at, in_force_from, in_force_until
             from reissued
@@ -65,14 +71,7 @@ with
     -- The few distinct names are mapped, not the many events.
     telling_names as (
         select names.event_name, coalesce(event_names.activity, lower(trim(names.event_name))) as activity
-        from
-            (
-                select distinct event_name
-                from {{ ref("stg_raw__events") }}
-                union
-                select distinct event_name
-                from events
-            ) as names
+        from (select distinct event_name from events where properties is not null) as names
         left join event_names on lower(event_names.event_name) = lower(trim(names.event_name))
         where coalesce(event_names.activity, lower(trim(names.event_name))) in ('form_submit', 'login')
     ),

@@ -1,0 +1,109 @@
+{{
+    config(
+        materialized="running",
+        incremental_strategy="retire",
+        unique_key="activity_id",
+        incremental_predicates=["has_earlier_version"],
+        meta={"tombstones": true},
+    )
+}}
+
+-- depends_on: {{ ref('int_activity__event_keys') }}
+-- depends_on: {{ ref('stg_raw__touches') }}
+{%- set forward = is_forward() %}
+{%- set columns = [
+    "id_type",
+    "id",
+    "event_name",
+    "occurred_at",
+    "event_id",
+    "channel",
+    "touchpoint",
+    "session_id",
+    "product_id",
+    "content_id",
+    "campaign_id",
+] %}
+{%- set happening -%}
+    select event_key
+    from {{ ref("int_activity__event_keys") }}
+    where
+        _arrived_on <= {{ forward_from() }}
+        and occurred_at >= {{ day_start(forward_from() ~ " + interval 1 day") }}
+        and {{ happened("occurred_at") }}
+{%- endset %}
+{%- set some_happen = forward and has_rows(happening) %}
+with
+    {% if forward %}
+        -- What has arrived and counts; of what lies after as_of only that which replaces a version held.
+        arrived_keys as (
+            select event_key, row_key, _first_arrived_on <= {{ forward_from() }} as has_earlier_version
+            from {{ ref("int_activity__event_keys") }}
+            where
+                _arrived_on > {{ forward_from() }}
+                and ({{ happened("occurred_at") }} or _first_arrived_on <= {{ forward_from() }})
+        ),
+        events as (
+            select {{ columns | join(", ") }}, arrived_keys.has_earlier_version
+            from ({{ keyed_events(arrived_since("events"), columns) }}) as arrived
+            inner join
+                arrived_keys
+                on arrived_keys.event_key = arrived.event_key
+                and arrived_keys.row_key = arrived.row_key
+            {% if some_happen %}
+                union all
+                -- Known before, and happened since.
+                select {{ columns | join(", ") }}, false as has_earlier_version
+                from ({{ current_events(columns) }}) as events
+                where event_key in ({{ happening }})
+            {% endif %}
+        ),
+    {% else %}
+        events as {{ inline() }} (
+            select *, false as has_earlier_version from ({{ current_events(columns) }}) as events
+        ),
+    {% endif %}
+    touches as {{ inline() }} ({{ facts_since(ref("stg_raw__touches"), forward) }}),
+    tracked as (
+        select
+            {{ row_hash(["id_type", "id"]) }} as actor_key,
+            {{ kind_key("events", "event_name", "channel", "touchpoint") }} as kind_key,
+            {{ subject_key("product_id", "content_id", "campaign_id") }} as subject_key,
+            occurred_at,
+            event_id as activity_id,
+            session_id,
+            cast(null as varchar) as touch_id,
+            has_earlier_version
+        from events
+        union all
+        select
+            {{ row_hash(["id_type", "id"]) }} as actor_key,
+            {{ kind_key("touches", "status", "channel", "cast(null as varchar)") }} as kind_key,
+            {{ subject_key("cast(null as varchar)", "content_id", "campaign_id") }} as subject_key,
+            occurred_at,
+            'touch:' || touch_id || ':' || status as activity_id,
+            cast(null as varchar) as session_id,
+            touch_id,
+            has_earlier_version
+        from touches
+    ),
+    final as (
+        select
+            actor_key,
+            kind_key,
+            subject_key,
+            occurred_at,
+            {{ business_date("occurred_at") }} as activity_date,
+            activity_id,
+            session_id,
+            touch_id,
+            {{ as_of() }} as added_on,
+            cast(null as date) as removed_on
+            {%- if forward %}
+                , has_earlier_version, not coalesce({{ happened("occurred_at") }}, false) as is_gone
+            {%- endif %}
+        from tracked
+        {% if not forward %} where {{ happened("occurred_at") }} {% endif %}
+    )
+select *
+from final
