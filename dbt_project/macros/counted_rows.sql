@@ -3,7 +3,8 @@
     rows it holds, and looks these up in a large table instead of the other way round. Name it in the model's meta `scratch`.
 -#}
 {% macro counted_rows(name, query) -%}
-    {%- set table = this.identifier ~ "__" ~ name -%}
-    {%- do scratch_table(table, query) -%}
-    {{ return("select * from " ~ table) }}
+    {%- do scratch_table(scratch_name(name), query) -%} {{ return("select * from " ~ scratch_name(name)) }}
 {%- endmacro %}
+
+{#- The scratch table of that name of the model that is being built. -#}
+{% macro scratch_name(name) -%} {{ return(this.identifier ~ "__" ~ name) }} {%- endmacro %}

@@ -17,7 +17,7 @@
         select held.rowid
         from {{ relation }} as held
         inner join
-            (select {{ keys | join(", ") }} from ({{ delta }}) as replacing) as delta
+            (select distinct {{ keys | join(", ") }} from ({{ delta }}) as replacing) as delta
             on {{ equal_keys(keys, "held", "delta") }}
         where {{ condition }}
     )

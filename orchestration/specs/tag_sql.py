@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 from orchestration.specs.catalog import Column, Segment, ValueType
@@ -154,6 +155,8 @@ _JUDGED_CONFIG = """{{
     )
 }}
 """
+# From one changed user in this many on, everything is built anew.
+_MOST = 3
 _AMONG_CHANGED = "{% if forward %} and user_id in (select user_id from changed){% endif %}"
 
 
@@ -161,7 +164,7 @@ def judged_sql(tags: Sequence[Tag], segments: Mapping[str, Segment]) -> str:
     """Model int_tags__judged: every active tag for every user by today's facts.
 
     Going forward, one pass over the wide table finds the users for whom anything differs from the day held (facts_hash);
-    only they are judged and written.
+    only they are judged and written, unless they are so many that all may as well be.
     """
     sources = Sources.of((rule for tag in tags for rule in tag.rules), segments)
     observed = [tag for tag in tags if tag.is_observed]
@@ -176,6 +179,12 @@ def judged_sql(tags: Sequence[Tag], segments: Mapping[str, Segment]) -> str:
     if observed:
         by_rule.append("users.observed_hash")
     names = [column.rsplit(" as ", 1)[-1].removeprefix("users.") for column in by_rule]
+    # What several tags say alike goes into the hash once.
+    said = {column.rsplit(" as ", 1)[0]: name for column, name in zip(by_rule, names, strict=True)}
+    hashed = [name for sql, name in said.items() if sql != "true"]
+    # Other rules: another hash, though they may find the same.
+    rules = hashlib.sha256("\n".join([*by_rule, _pivot_sql(observed), *map(str, _shown(tags))]).encode())
+    salt = f"'{rules.hexdigest()[:16]}'"
     held = [name for name in names if name != "observed_hash"]
     held += [column.rsplit(" as ", 1)[-1] for column in by_observation]
 
@@ -224,7 +233,7 @@ with
         from users
     )
 
-select user_id, {_row_hash(names)} as facts_hash
+select user_id, {_row_hash([salt, *hashed])} as facts_hash
 from judged
 {{% endset %}}
 {{% set changed %}}
@@ -233,9 +242,17 @@ from ({{{{ found }}}}) as found
 full outer join {{{{ this }}}} as held on found.user_id = held.user_id
 where found.facts_hash is distinct from held.facts_hash
 {{% endset %}}
+{{% if forward %}}
+{{% set changed_users = counted_rows("changed", changed) %}}
+{{#- Every row is written once either way; finding the few that are not would be extra. -#}}
+{{% if has_rows("select 1 as one from (" ~ changed_users ~ ") as changed having count(*) * {_MOST} > (select count(*) from " ~ this ~ ")") %}}
+{{% do build_anew() %}}
+{{% set forward = false %}}
+{{% endif %}}
+{{% endif %}}
 with
     {{% if forward %}}
-    changed as ({{{{ counted_rows("changed", changed) }}}}),
+    changed as ({{{{ changed_users }}}}),
     {{% endif %}}
     user_wide as (select * from {{{{ ref('user_wide') }}}} where true{_AMONG_CHANGED}),
 {sources.dbt_imports()}
@@ -252,13 +269,13 @@ with
     final as (
         {{% if forward %}}
         select changed.user_id, {", ".join(f"judged.{name}" for name in held[1:]) or "1 as nothing"},
-            {_row_hash([f"judged.{name}" for name in names])} as facts_hash,
+            {_row_hash([salt, *(f"judged.{name}" for name in hashed)])} as facts_hash,
             cast({{{{ as_of() }}}} as date) as changed_on, judged.user_id is null as is_gone
         from changed
         left join judged on changed.user_id = judged.user_id
         {{% else %}}
         select user_id, {", ".join(held[1:]) or "1 as nothing"},
-            {_row_hash(names)} as facts_hash,
+            {_row_hash([salt, *hashed])} as facts_hash,
             cast({{{{ as_of() }}}} as date) as changed_on
         from judged
         {{% endif %}}
@@ -289,107 +306,287 @@ def _expires_sql(tag: Tag, table: str = "") -> str:
     return f"{{{{ add_days('{at}confirmed__{tag.code}', {tag.spec.validity_days}) }}}}"
 
 
-# The hook empties the day when there is no user any more, and only then: rows deleted there would keep the column of a
-# new tag from being added in the same transaction.
-_DAYS_CONFIG = """{{
+def _by_date_config(emptied: str, extra: str = "") -> str:
+    """One set of rows per business day, until the day is dropped; `emptied`: when the day's rows go though no new ones come."""
+    return f"""{{{{
     config(
         materialized="incremental",
         incremental_strategy="delete+insert",
         unique_key="as_of_date",
         full_refresh=false,
         on_schema_change="append_new_columns",
-        pre_hook="{% if is_incremental() %}delete from {{ this }} where as_of_date = {{ as_of() }} and not exists (select 1 from {{ ref('int_tags__judged') }}){% endif %}",
-        post_hook="delete from {{ this }} where {{ wide_day_expired('as_of_date', this) }}",
+        pre_hook="{{% if is_incremental() %}}delete from {{{{ this }}}} where as_of_date = {{{{ as_of() }}}}{emptied}{{% endif %}}",
+{extra}    )
+}}}}
+"""
+
+
+# What reads the day it goes on from, which may be as_of itself, must find it.
+_WITHOUT_USERS = " and not exists (select 1 from {{ ref('int_tags__judged') }})"
+_UNTIL_EXPIRED = (
+    """        post_hook="delete from {{ this }} where {{ wide_day_expired('as_of_date', this) }}",\n"""
+)
+# Whether the users of whom anything changed since a day that is held are known.
+_GOES_ON = """{% set forward = (
+    is_incremental()
+    and has_gone_forward("int_tags__judged")
+    and has_rows("select 1 as one from " ~ ref("int_tags__user_days") ~ " where as_of_date = " ~ forward_from())
+) %}
+"""
+
+
+_COUNTS_GO_ON = """{% set forward = (
+    forward and has_rows("select 1 as one from " ~ this ~ " where as_of_date = " ~ forward_from())
+) %}
+"""
+
+
+def _until_sql(tag: Tag, table: str) -> str:
+    """For a tag that is kept: the first day on which what the rule found no longer holds by itself."""
+    return f"case when {_set_value(tag, table)} is not null then {_expires_sql(tag, table)} end"
+
+
+def _shown(tags: Sequence[Tag], table: str = "judged") -> list[tuple[str, str]]:
+    """Columns of int_tags__versions and their SQL: what the rules found of a user, as text."""
+    columns = [(value_column(tag.code), _set_value(tag, table)) for tag in tags]
+    columns += [(f"until__{tag.code}", _until_sql(tag, table)) for tag in _keeps(tags)]
+    return columns
+
+
+def user_days_sql() -> str:
+    """Model int_tags__user_days: which row of int_tags__versions shows a user's tags on a business day."""
+    return (
+        _by_date_config(_WITHOUT_USERS, _UNTIL_EXPIRED)
+        + model_header("dbt_project/specs/tags/")
+        + """with
+    judged as (select * from {{ ref('int_tags__judged') }}),
+
+    final as (select user_id, cast({{ as_of() }} as date) as as_of_date, facts_hash as version from judged)
+
+select *
+from final
+"""
+    )
+
+
+_VERSIONS_CONFIG = """{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        full_refresh=false,
+        on_schema_change="append_new_columns",
+        post_hook="delete from {{ this }} where version not in (select version from {{ ref('int_tags__user_days') }})",
     )
 }}
 """
 
 
-def days_sql(tags: Sequence[Tag]) -> str:
-    """Model int_tags__days: values of all tags by business day, with what is kept when a rule finds nobody."""
-    keeps = _keeps(tags)
-    columns = ["judged.user_id", "cast({{ as_of() }} as date) as as_of_date"]
-    for tag in tags:
-        code, own = tag.code, _set_value(tag, "judged")
-        if tag not in keeps:
-            columns.append(f"{own} as {value_column(code)}")
-            continue
-        columns += [
-            f"case when found.found__{code} then {own} else kept.{value_column(code)} end as {value_column(code)}",
-            f"{own} as raw__{code}",
-            f"case when found.found__{code} then {_expires_sql(tag, 'judged')} else kept.until__{code} end as until__{code}",
-            f"case when not found.found__{code} and kept.{value_column(code)} is not null then kept.kept__{code} end as kept__{code}",
-        ]
-    body = ",\n        ".join(columns)
-    ctes, joins = "", ""
-    if keeps:
-        listed = ", ".join(f"count({_set_value(tag, 'judged')}) > 0 as found__{tag.code}" for tag in keeps)
-        last = ",\n            ".join(
-            f"max(case when raw__{tag.code} is not null then as_of_date end) as kept__{tag.code}"
-            for tag in keeps
-        )
-        held = ",\n            ".join(
-            f"max(case when days.as_of_date = last_days.kept__{tag.code} and coalesce({{{{ as_of() }}}} < days.until__{tag.code}, true) "
-            f"then days.raw__{tag.code} end) as {value_column(tag.code)}, max(last_days.kept__{tag.code}) as kept__{tag.code}, "
-            f"max(case when days.as_of_date = last_days.kept__{tag.code} then days.until__{tag.code} end) as until__{tag.code}"
-            for tag in keeps
-        )
-        nothing = ",\n            ".join(
-            f"{_set_value(tag, 'judged')} as {value_column(tag.code)}, {{{{ as_of() }}}} as kept__{tag.code}, "
-            f"cast(null as date) as until__{tag.code}"
-            for tag in keeps
-        )
-        ctes = f"""
-    -- Whether the rule finds anybody today.
-    found as (
-        select {listed}
-        from judged
-    ),
-
-{{% if is_incremental() and var("history_days") > 1 %}}
-    -- The last day inside the window that every run fills on which it found somebody.
-    last_days as (
-        select
-            {last}
-        from {{{{ this }}}}
-        where as_of_date between {{{{ add_days(as_of(), 1 - var("history_days")) }}}} and {{{{ add_days(as_of(), -1) }}}}
-    ),
-
-    kept as (
-        select
-            days.user_id,
-            {held}
-        from {{{{ this }}}} as days
-        cross join last_days
-        where days.as_of_date in ({", ".join(f"last_days.kept__{tag.code}" for tag in keeps)})
-        group by days.user_id
-    ),
-{{% else %}}
-    kept as (
-        select
-            user_id,
-            {nothing}
-        from judged
-        where false
-    ),
-{{% endif %}}
-"""
-        joins = "\n        cross join found\n        left join kept on judged.user_id = kept.user_id"
+def versions_sql(tags: Sequence[Tag]) -> str:
+    """Model int_tags__versions: the values behind int_tags__user_days, as long as a day shows them."""
+    body = ",\n            ".join(
+        ["user_id", "facts_hash as version", *(f"{sql} as {name}" for name, sql in _shown(tags))]
+    )
     return (
-        _DAYS_CONFIG
+        _VERSIONS_CONFIG
         + model_header("dbt_project/specs/tags/")
+        + "-- depends_on: {{ ref('int_tags__user_days') }}\n"
+        + _GOES_ON
         + f"""with
-    judged as (select * from {{{{ ref('int_tags__judged') }}}}),
-{ctes}
+    judged as (
+        select *
+        from {{{{ ref('int_tags__judged') }}}} as judged
+        where
+            true
+            {{% if forward %}} and changed_on > {{{{ forward_from() }}}}{{% endif %}}
+            {{% if is_incremental() %}}
+            and not exists (
+                select 1
+                from {{{{ this }}}} as held
+                where held.user_id = judged.user_id and held.version = judged.facts_hash
+            )
+            {{% endif %}}
+    ),
+
     final as (
         select
-        {body}
-        from judged{joins}
+            {body}
+        from judged
     )
 
 select *
 from final
 """
+    )
+
+
+def day_counts_sql(tags: Sequence[Tag]) -> str:
+    """Model int_tags__day_counts: how many users show a value on a day; going forward, only who moved is counted."""
+    moves = [
+        f"        select {literal(tag.code)} as tag, {value_column(tag.code)} as value, sum(step) as users_count\n"
+        f"        from sides\n        group by {value_column(tag.code)}"
+        for tag in tags
+    ] or ["        select '' as tag, '' as value, 0 as users_count from sides where false"]
+    counts = [
+        f"        select {literal(tag.code)} as tag, {_set_value(tag, 'judged')} as value, count(*) as users_count\n"
+        f"        from judged\n        group by {_set_value(tag, 'judged')}"
+        for tag in tags
+    ] or ["        select '' as tag, '' as value, 0 as users_count from judged where false"]
+    together = "\n        union all\n"
+    columns = ", ".join(
+        ["user_id", *(f"{_set_value(tag, 'judged')} as {value_column(tag.code)}" for tag in tags)]
+    )
+    held = ", ".join(["versions.user_id", *(f"versions.{value_column(tag.code)}" for tag in tags)])
+    return (
+        _by_date_config(_WITHOUT_USERS, _UNTIL_EXPIRED)
+        + model_header("dbt_project/specs/tags/")
+        + "-- depends_on: {{ ref('int_tags__judged') }}, {{ ref('int_tags__user_days') }}, {{ ref('int_tags__versions') }}\n"
+        + _GOES_ON
+        + _COUNTS_GO_ON
+        + f"""with
+    {{% if forward %}}
+    judged as (select * from {{{{ ref('int_tags__judged') }}}}),
+
+    -- Who moved loses the values of the day held and gets those of today.
+    same as (select user_id from judged where changed_on <= {{{{ forward_from() }}}}),
+
+    before as (
+        select user_id, version
+        from {{{{ ref('int_tags__user_days') }}}} as held
+        where
+            as_of_date = {{{{ forward_from() }}}}
+            and not exists (select 1 from same where same.user_id = held.user_id)
+    ),
+
+    versions as (
+        select * from {{{{ ref('int_tags__versions') }}}} where user_id in (select user_id from before)
+    ),
+
+    sides as (
+        select {columns}, 1 as step
+        from judged
+        where changed_on > {{{{ forward_from() }}}}
+        union all
+        select {held}, -1 as step
+        from before
+        inner join versions on before.user_id = versions.user_id and before.version = versions.version
+    ),
+
+    counted as (
+        select tag, value, users_count
+        from {{{{ this }}}}
+        where as_of_date = {{{{ forward_from() }}}}
+        union all
+{together.join(moves)}
+    ),
+    {{% else %}}
+    judged as (select * from {{{{ ref('int_tags__judged') }}}}),
+
+    counted as (
+{together.join(counts)}
+    ),
+    {{% endif %}}
+
+    final as (
+        select
+            cast(tag as {{{{ dbt.type_string() }}}}) as tag,
+            cast(value as {{{{ dbt.type_string() }}}}) as value,
+            cast({{{{ as_of() }}}} as date) as as_of_date,
+            cast(sum(users_count) as bigint) as users_count
+        from counted
+        group by tag, value
+        having sum(users_count) > 0
+    )
+
+select *
+from final
+"""
+    )
+
+
+_NOTHING_KEPT = """        select user_id, '' as tag, '' as value, {{ as_of() }} as kept_from_date, {{ as_of() }} as expires_on
+        from judged
+        where false"""
+
+
+def kept_sql(tags: Sequence[Tag]) -> str:
+    """Model int_tags__kept: values that stand in on a day on which the rule of their tag found nobody."""
+    keeps = _keeps(tags)
+    parts = [
+        f"""        select
+            days.user_id,
+            last_days.tag,
+            versions.{value_column(tag.code)} as value,
+            last_days.kept_from_date,
+            versions.until__{tag.code} as expires_on
+        from last_days
+        inner join days on last_days.kept_from_date = days.as_of_date
+        inner join versions on days.user_id = versions.user_id and days.version = versions.version
+        where
+            last_days.tag = {literal(tag.code)}
+            and versions.{value_column(tag.code)} is not null
+            and coalesce({{{{ as_of() }}}} < versions.until__{tag.code}, true)"""
+        for tag in keeps
+    ] or [_NOTHING_KEPT]
+    union = "\n        union all\n".join(parts)
+    listed = ", ".join(literal(tag.code) for tag in keeps) or "''"
+    return (
+        _by_date_config("", _UNTIL_EXPIRED)
+        + model_header("dbt_project/specs/tags/")
+        + f"""with
+    judged as (select * from {{{{ ref('int_tags__judged') }}}}),
+
+    counts as (select * from {{{{ ref('int_tags__day_counts') }}}} where tag in ({listed})),
+
+    -- The last day inside the window that every run fills on which a rule found somebody, if that is not today.
+    last_days as (
+        select tag, max(as_of_date) as kept_from_date
+        from counts
+        where
+            value is not null
+            and as_of_date between {{{{ add_days(as_of(), 1 - var("history_days")) }}}} and {{{{ as_of() }}}}
+        group by tag
+        having max(as_of_date) < {{{{ as_of() }}}}
+    ),
+
+    days as (
+        select *
+        from {{{{ ref('int_tags__user_days') }}}}
+        where as_of_date in (select kept_from_date from last_days)
+    ),
+
+    versions as (
+        select * from {{{{ ref('int_tags__versions') }}}} where user_id in (select user_id from days)
+    ),
+
+    kept as (
+{union}
+    ),
+
+    final as (
+        select
+            kept.user_id,
+            cast({{{{ as_of() }}}} as date) as as_of_date,
+            cast(kept.tag as {{{{ dbt.type_string() }}}}) as tag,
+            cast(kept.value as {{{{ dbt.type_string() }}}}) as value,
+            cast(kept.kept_from_date as date) as kept_from_date,
+            cast(kept.expires_on as date) as expires_on
+        from kept
+        inner join judged on kept.user_id = judged.user_id
+    )
+
+select *
+from final
+"""
+    )
+
+
+def _kept_pivot(keeps: Sequence[Tag]) -> str:
+    """Columns of what int_tags__kept holds of a user and day, side by side."""
+    return "".join(
+        f",\n            max(case when tag = {literal(tag.code)} then value end) as {value_column(tag.code)}, "
+        f"max(case when tag = {literal(tag.code)} then kept_from_date end) as kept__{tag.code}, "
+        f"max(case when tag = {literal(tag.code)} then expires_on end) as until__{tag.code}"
+        for tag in keeps
     )
 
 
@@ -400,10 +597,10 @@ def evaluated_sql(tags: Sequence[Tag], wide: Mapping[str, Column]) -> str:
         return (
             '{{ config(materialized="view") }}\n'
             + model_header("dbt_project/specs/tags/")
-            + "-- depends_on: {{ ref('int_tags__days') }}\n"
+            + "-- depends_on: {{ ref('int_tags__kept') }}\n"
             "select *\nfrom {{ ref('int_tags__judged') }}\n"
         )
-    columns = ["judged.user_id"]
+    columns = ["judged.user_id", "judged.changed_on"]
     for tag in tags:
         code, has = tag.code, dict(_declared(tag))
         prefixes = [prefix for prefix in has if prefix not in ("confirmed", "expires")]
@@ -411,21 +608,27 @@ def evaluated_sql(tags: Sequence[Tag], wide: Mapping[str, Column]) -> str:
             columns += [f"judged.{value_column(code)}", f"judged.{known_column(code)}"]
             columns += [f"judged.{prefix}__{code}" for prefix in has]
             continue
-        kept, value = f"days.kept__{code} is not null", f"days.{value_column(code)}"
+        is_kept, value = f"kept.kept__{code} is not null", f"kept.{value_column(code)}"
         if tag.type is ValueType.BOOLEAN:
             value = f"case when {value} = 'true' then true else judged.{value_column(code)} end"
-        elif tag.type is not ValueType.TEXT:
-            typed = f"cast({value} as {wide[tag.spec.column or ''].sql_type})"
+        else:
+            typed = (
+                value
+                if tag.type is ValueType.TEXT
+                else f"cast({value} as {wide[tag.spec.column or ''].sql_type})"
+            )
             value = f"coalesce(judged.{value_column(code)}, {typed})"
         confirmed = f"judged.confirmed__{code}" if "confirmed" in has else "cast(null as date)"
         columns += [
             f"{value} as {value_column(code)}",
-            f"judged.{known_column(code)} or {kept} as {known_column(code)}",
-            f"coalesce(days.kept__{code}, {confirmed}) as confirmed__{code}",
-            f"days.kept__{code}",
+            f"judged.{known_column(code)} or {is_kept} as {known_column(code)}",
+            f"coalesce(kept.kept__{code}, {confirmed}) as confirmed__{code}",
+            f"kept.kept__{code}",
         ]
         if tag.has_expiry:
-            columns.append(f"days.until__{code} as expires__{code}")
+            columns.append(
+                f"case when {is_kept} then kept.until__{code} else {_expires_sql(tag, 'judged')} end as expires__{code}"
+            )
         columns += [f"judged.{prefix}__{code}" for prefix in prefixes]
     body = ",\n        ".join(columns)
     return (
@@ -433,13 +636,20 @@ def evaluated_sql(tags: Sequence[Tag], wide: Mapping[str, Column]) -> str:
         + model_header("dbt_project/specs/tags/")
         + f"""with
     judged as (select * from {{{{ ref('int_tags__judged') }}}}),
-    days as (select * from {{{{ ref('int_tags__days') }}}} where as_of_date = {{{{ as_of() }}}}),
+
+    kept as (
+        select
+            user_id{_kept_pivot(keeps)}
+        from {{{{ ref('int_tags__kept') }}}}
+        where as_of_date = {{{{ as_of() }}}}
+        group by user_id
+    ),
 
     final as (
         select
         {body}
         from judged
-        left join days on judged.user_id = days.user_id
+        left join kept on judged.user_id = kept.user_id
     )
 
 select *
@@ -461,7 +671,7 @@ _NO_TAGS_SET = """        select
             cast(null as varchar) as last_activity
         from evaluated
         where false"""
-_NO_TAGS_COUNTED = """        select '' as tag, 0 as users_count, 0 as set_count, 0 as not_set_count, 0 as not_evaluable_count, cast(null as date) as kept_from_date
+_NO_TAGS_COUNTED = """        select '' as tag, 0 as users_count, 0 as known_count
         from evaluated
         where false"""
 _NO_TAGS_MOVED = """        select user_id, '' as tag, '' as old_value, '' as new_value, false as is_known, false as is_user, false as has_expired, cast(null as date) as kept_on
@@ -488,12 +698,15 @@ def _text_sql(tag: Tag, column: str) -> str:
     return f"cast({column} as {{{{ dbt.type_string() }}}})"
 
 
-# First of the days back from as_of that int_tags__days holds without a gap, inside the window that every run fills.
+# First of the days back from as_of that int_tags__user_days holds without a gap, inside the window that every run fills.
 _WINDOW_START = """select coalesce(min(as_of_date), {{ as_of() }}) as first_day
         from (
             select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number
-            from (select distinct as_of_date from {{ ref('int_tags__days') }}) as days
-            where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }}
+            from (
+                select distinct as_of_date
+                from {{ ref('int_tags__user_days') }}
+                where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }}
+            ) as days
         ) as numbered
         where {{ days_between('as_of_date', as_of()) }} = day_number - 1"""
 
@@ -524,44 +737,49 @@ def _carry_sql(tags: Sequence[Tag]) -> str:
     ]
     if interests := [literal(tag.code) for tag in tags if tag.spec.interest is not None]:
         statements.append(
-            "merge into {{ this }} as held using (select user_id, tag, weight from {{ ref('int_tags__observed') }} "
-            f"where place = 1 and is_set and tag in ({', '.join(interests)})) as faded "
-            "on held.user_id = faded.user_id and held.tag = faded.tag "
-            "when matched then update set weight = faded.weight"
+            "update {{ this }} as held set weight = faded.weight from {{ ref('int_tags__observed') }} as faded "
+            "where held.user_id = faded.user_id and held.tag = faded.tag and faded.place = 1 and faded.is_set "
+            f"and held.tag in ({', '.join(interests)}) and faded.tag in ({', '.join(interests)})"
         )
     return "; ".join(" ".join(statement.split()) for statement in statements)
 
 
-def _touched_sql(tags: Sequence[Tag]) -> str:
-    """Users whose rows of user_tags are written again: judged otherwise, with a day that moves along though it is a
-    fact's, with kept values, gone."""
-    declared = [(prefix, tag.code) for tag in tags for prefix, _ in _declared(tag)]
-    moving = ["changed_on > {{ forward_from() }}"]
-    moving += [
-        f"confirmed__{code} = {{{{ forward_from() }}}}" for prefix, code in declared if prefix == "confirmed"
-    ]
-    # The first day is not later than the last: one that lies ahead moves with the days.
-    moving += [
-        f"first__{code} > {{{{ forward_from() }}}} or (first__{code} >= {_WINDOW_HELD} and first__{code} < first_day)"
-        for prefix, code in declared
-        if prefix == "first"
-    ]
+def _other_users_sql(tags: Sequence[Tag]) -> str:
+    """Users whose rows of user_tags are written again though they are judged as before: a day that moves along is a
+    fact's, a value is or was kept, or a tag was set on a day between the two, though it was set on both."""
+    days: dict[tuple[str, str], str] = {}  # many tags name the same day: one column each
+    for tag in tags:
+        if not tag.is_observed:
+            for prefix, source in _declared(tag):
+                days.setdefault((prefix, source), f"{prefix}__{tag.code}")
+
+    def moves(confirmed: Sequence[str], first: Sequence[str]) -> str:
+        conditions = [f"{column} = {{{{ forward_from() }}}}" for column in confirmed]
+        # The first day is not later than the last: one that lies ahead moves with the days.
+        conditions += [
+            f"{column} > {{{{ forward_from() }}}} or ({column} >= {_WINDOW_HELD} and {column} < first_day)"
+            for column in first
+        ]
+        return " or ".join(conditions) or "false"
+
+    columns = {
+        wanted: [column for (prefix, _), column in days.items() if prefix == wanted]
+        for wanted in ("confirmed", "first")
+    }
     parts = [
-        f"select user_id from {{{{ ref('int_tags__judged') }}}} cross join ({_WINDOW_START}) as window_start where "
-        + " or ".join(moving),
-        "select user_id from {{ this }} as held where not exists "
-        "(select 1 from {{ ref('int_tags__judged') }} as judged where judged.user_id = held.user_id)",
+        f"select user_id from {{{{ ref('int_tags__judged') }}}} cross join ({_WINDOW_START}) as window_start "
+        f"where changed_on <= {{{{ forward_from() }}}} and ({moves(columns['confirmed'], columns['first'])})",
+        "select user_id from {{ ref('user_tag_history') }} where change = 'set' "
+        "and as_of_date > {{ forward_from() }} and as_of_date <= {{ as_of() }}",
     ]
-    if keeps := _keeps(tags):
+    if any(tag.is_observed for tag in tags):
         parts.append(
-            "select user_id from {{ ref('int_tags__days') }} where as_of_date in ({{ as_of() }}, {{ forward_from() }}) and ("
-            + " or ".join(f"kept__{tag.code} is not null" for tag in keeps)
-            + ")"
+            f"select user_id from {{{{ ref('int_tags__observed') }}}} cross join ({_WINDOW_START}) as window_start "
+            f"where place = 1 and is_set and ({moves(['last_on'], ['first_on'])})"
         )
-        # A day held that int_tags__days has dropped since does not say whose values were kept on it.
+    if _keeps(tags):
         parts.append(
-            "select user_id from {{ ref('int_tags__judged') }} where not exists "
-            "(select 1 from {{ ref('int_tags__days') }} where as_of_date = {{ forward_from() }})"
+            "select user_id from {{ ref('int_tags__kept') }} where as_of_date in ({{ as_of() }}, {{ forward_from() }})"
         )
     return "\nunion\n".join(parts)
 
@@ -600,26 +818,61 @@ def user_tags_sql(tags: Sequence[Tag]) -> str:
         materialized="running",
         unique_key="user_id",
         pre_hook="{{% if is_forward() %}}{_carry_sql(tags)}{{% endif %}}",
-        meta={{"tombstones": true, "scratch": ["touched"]}},
+        meta={{"tombstones": true, "scratch": ["others", "touched", "evaluated"]}},
     )
 }}}}
--- depends_on: {{{{ ref('int_tags__judged') }}}}
+-- depends_on: {{{{ ref('int_tags__judged') }}}}, {{{{ ref('int_tags__kept') }}}}, {{{{ ref('int_tags__evaluated') }}}}
 {{% set forward = is_forward() %}}
+{{#- Who has gone since, and what was kept, is known of a day that is held. -#}}
+{{% if forward and not has_rows("select 1 as one from " ~ ref("int_tags__user_days") ~ " where as_of_date = " ~ forward_from()) %}}
+{{% do build_anew() %}}
+{{% set forward = false %}}
+{{% endif %}}
+{{% set others %}}
+select user_id
+from (
+{_other_users_sql(tags)}
+) as others
+where user_id not in (select user_id from {{{{ ref('int_tags__judged') }}}} where changed_on > {{{{ forward_from() }}}})
+{{% endset %}}
 {{% set touched %}}
-{_touched_sql(tags)}
+select user_id from {{{{ scratch_name("others") }}}}
+union
+select user_id from {{{{ ref('int_tags__judged') }}}} where changed_on > {{{{ forward_from() }}}}
+union
+select user_id
+from {{{{ ref('int_tags__user_days') }}}} as held
+where
+    as_of_date = {{{{ forward_from() }}}}
+    and not exists (
+        select 1 from {{{{ ref('int_tags__judged') }}}} as judged where judged.user_id = held.user_id
+    )
+{{% endset %}}
+{{#- Rows that are new stand together in the table; the others are looked for in all of it, if there are any. -#}}
+{{% set evaluated %}}
+select * from {{{{ ref('int_tags__evaluated') }}}} where changed_on > {{{{ forward_from() }}}}
+{{% if forward and has_rows(counted_rows("others", others)) %}}
+union all
+select * from {{{{ ref('int_tags__evaluated') }}}} where user_id in (select user_id from {{{{ scratch_name("others") }}}})
+{{% endif %}}
 {{% endset %}}
 with
     {{% if forward %}}
     touched as ({{{{ counted_rows("touched", touched) }}}}),
+
+    evaluated as ({{{{ counted_rows("evaluated", evaluated) }}}}),
+    {{% else %}}
+    evaluated as (select * from {{{{ ref('int_tags__evaluated') }}}}),
     {{% endif %}}
-    evaluated as (select * from {{{{ ref('int_tags__evaluated') }}}}{among}),
 
     history as (select * from {{{{ ref('user_tag_history') }}}}{among}),
 
     interests as (
         select user_id, tag, weight
         from {{{{ ref('int_tags__observed') }}}}
-        where place = 1 and is_set and tag in ({interests})
+        where
+            place = 1 and is_set and tag in ({interests})
+            {{% if forward %}} and user_id in (select user_id from touched){{% endif %}}
     ),
 
     set_tags as (
@@ -693,21 +946,37 @@ from final
     )
 
 
-_HISTORY_CONFIG = _DAYS_CONFIG.replace(
-    " and not exists (select 1 from {{ ref('int_tags__judged') }})", ""
-).replace(
-    """        post_hook="delete from {{ this }} where {{ wide_day_expired('as_of_date', this) }}",
-""",
-    """        meta={"by_date": "as_of_date"},
-""",
-)
+_HISTORY_CONFIG = _by_date_config("", """        meta={"by_date": "as_of_date"},\n""")
 
 
 def history_sql(tags: Sequence[Tag]) -> str:
     """Model user_tag_history: one row per user, tag and day on which the tag was set, changed, cleared or expired.
 
-    Two neighbouring days stand side by side, one row per user; only rows in which a tag moved are written.
+    Two neighbouring days stand side by side, one row per user whose version differs or for whom something is kept; only rows in
+    which a tag moved are written.
     """
+    keeps = _keeps(tags)
+    shown = ",\n            ".join(
+        [
+            "moved_users.user_id",
+            *(
+                f"coalesce(versions.{value_column(tag.code)}, kept.{value_column(tag.code)}) as {value_column(tag.code)}"
+                if tag in keeps
+                else f"versions.{value_column(tag.code)}"
+                for tag in tags
+            ),
+            *(f"kept.kept__{tag.code}" for tag in keeps),
+        ]
+    )
+
+    def side(day: str) -> str:
+        return f"""select
+            {shown}
+        from moved_users
+        inner join days on moved_users.user_id = days.user_id and days.as_of_date = {day}
+        inner join versions on days.user_id = versions.user_id and days.version = versions.version
+        left join kept on moved_users.user_id = kept.user_id and kept.as_of_date = {day}"""
+
     parts, selected = [], ""
     for tag in tags:
         code, column = tag.code, value_column(tag.code)
@@ -745,23 +1014,55 @@ def history_sql(tags: Sequence[Tag]) -> str:
     return (
         _HISTORY_CONFIG
         + model_header("dbt_project/specs/tags/")
-        + f"""with
-    days as (select * from {{{{ ref('int_tags__days') }}}}),
-
-    today as (select * from {{{{ ref('int_tags__evaluated') }}}}),
-
-    -- Only a day inside the window that every run fills is looked at, and only where there is one.
-    later as (
+        + f"""{{% set before = add_days(as_of(), -1) %}}
+with
+    -- Only a day inside the window that every run fills is looked at, and only where there is one before it.
+    days as (
         select *
-        from days
+        from {{{{ ref('int_tags__user_days') }}}}
         where
-            as_of_date = {{{{ as_of() }}}}
+            as_of_date in ({{{{ as_of() }}}}, {{{{ before }}}})
             and {{{{ var("history_days") }}}} > 1
-            and exists (select 1 from days where as_of_date = {{{{ add_days(as_of(), -1) }}}})
+            and exists (select 1 from {{{{ ref('int_tags__user_days') }}}} where as_of_date = {{{{ before }}}})
+    ),
+
+    kept as (
+        select
+            user_id,
+            as_of_date{_kept_pivot(keeps)}
+        from {{{{ ref('int_tags__kept') }}}}
+        where as_of_date in ({{{{ as_of() }}}}, {{{{ before }}}})
+        group by user_id, as_of_date
+    ),
+
+    later_days as (select user_id, version from days where as_of_date = {{{{ as_of() }}}}),
+
+    earlier_days as (select user_id, version from days where as_of_date = {{{{ before }}}}),
+
+    moved_users as (
+        select coalesce(later_days.user_id, earlier_days.user_id) as user_id
+        from later_days
+        full outer join earlier_days on later_days.user_id = earlier_days.user_id
+        where later_days.version is distinct from earlier_days.version
+        union
+        select user_id
+        from kept
+    ),
+
+    versions as (
+        select * from {{{{ ref('int_tags__versions') }}}} where user_id in (select user_id from moved_users)
+    ),
+
+    today as (
+        select * from {{{{ ref('int_tags__evaluated') }}}} where user_id in (select user_id from moved_users)
+    ),
+
+    later as (
+        {side("{{ as_of() }}")}
     ),
 
     earlier as (
-        select * from days where as_of_date = {{{{ add_days(as_of(), -1) }}}} and {{{{ var("history_days") }}}} > 1
+        {side("{{ before }}")}
     ),
 
     pairs as (
@@ -823,21 +1124,18 @@ from final
 
 
 def coverage_sql(tags: Sequence[Tag]) -> str:
-    """Model tag_coverage: one row per active tag, users counted as set, not set, not evaluable, in one pass."""
+    """Model tag_coverage: one row per active tag, users counted as set, not set, not evaluable.
+
+    A tag that is set could be evaluated: how many have it is counted already (int_tags__day_counts and what is kept).
+    """
     parts, counts = [], ["count(*) as users_count"]
     for tag in tags:
         code, known = tag.code, known_column(tag.code)
-        kept = tag.spec.empty_result == "keep"
-        counts += [
-            f"count(case when {_is_set(tag)} then 1 end) as set__{code}",
-            f"count(case when {known} and not coalesce({_is_set(tag)}, false) then 1 end) as not_set__{code}",
-            f"count(case when not {known} then 1 end) as not_evaluable__{code}",
-            *([f"max(kept__{code}) as kept__{code}"] if kept else []),
-        ]
+        always = tag.spec.empty_result != "keep" and evaluated(tag, _NAMES)[1] == "true"
+        if not always:
+            counts.append(f"count(case when {known} then 1 end) as {known}")
         parts.append(
-            f"        select {literal(code)} as tag, users_count, set__{code} as set_count, not_set__{code} as not_set_count, "
-            f"not_evaluable__{code} as not_evaluable_count, {f'kept__{code}' if kept else 'cast(null as date)'} as kept_from_date\n"
-            "        from counts"
+            f"        select {literal(code)} as tag, users_count, {'users_count' if always else known} as known_count\n        from counts"
         )
     listed = ",\n            ".join(counts)
     union = "\n        union all\n".join(parts or [_NO_TAGS_COUNTED])
@@ -856,16 +1154,33 @@ def coverage_sql(tags: Sequence[Tag]) -> str:
 {union}
     ),
 
+    steps as (
+        select tag, users_count as set_count, cast(null as date) as kept_from_date
+        from {{{{ ref('int_tags__day_counts') }}}}
+        where as_of_date = {{{{ as_of() }}}} and value is not null
+        union all
+        select tag, 1 as set_count, kept_from_date
+        from {{{{ ref('int_tags__kept') }}}}
+        where as_of_date = {{{{ as_of() }}}}
+    ),
+
+    set_tags as (
+        select tag, sum(set_count) as set_count, max(kept_from_date) as kept_from_date
+        from steps
+        group by tag
+    ),
+
     final as (
         select
-            cast(tag as {{{{ dbt.type_string() }}}}) as tag,
+            cast(counted.tag as {{{{ dbt.type_string() }}}}) as tag,
             {{{{ as_of() }}}} as as_of_date,
-            cast(users_count as bigint) as users_count,
-            cast(set_count as bigint) as set_count,
-            cast(not_set_count as bigint) as not_set_count,
-            cast(not_evaluable_count as bigint) as not_evaluable_count,
-            cast(kept_from_date as date) as kept_from_date
+            cast(counted.users_count as bigint) as users_count,
+            cast(coalesce(set_tags.set_count, 0) as bigint) as set_count,
+            cast(counted.known_count - coalesce(set_tags.set_count, 0) as bigint) as not_set_count,
+            cast(counted.users_count - counted.known_count as bigint) as not_evaluable_count,
+            cast(set_tags.kept_from_date as date) as kept_from_date
         from counted
+        left join set_tags on counted.tag = set_tags.tag
     )
 
 select *
@@ -876,31 +1191,41 @@ from final
 
 def value_counts_sql(tags: Sequence[Tag]) -> str:
     """Model int_tags__value_counts: users by tag and value on as_of and on the day it is compared with."""
-    parts = [
-        f"        select {literal(tag.code)} as tag, as_of_date, {value_column(tag.code)} as value, "
-        "count(*) as users_count, count(case when has_ordered_since then 1 end) as ordered_count\n"
-        "        from days\n"
-        f"        group by as_of_date, {value_column(tag.code)}"
+    keeps = _keeps(tags)
+    listed = "".join(
+        ",\n            "
+        + (
+            f"coalesce(versions.{value_column(tag.code)}, kept.{value_column(tag.code)}) as {value_column(tag.code)}"
+            if tag in keeps
+            else f"versions.{value_column(tag.code)}"
+        )
         for tag in tags
-    ] or [
-        "        select '' as tag, as_of_date, '' as value, 0 as users_count, 0 as ordered_count from days where false"
-    ]
+    )
+    parts = [
+        f"        select {literal(tag.code)} as tag, as_of_date, {value_column(tag.code)} as value, count(*) as ordered_count\n"
+        f"        from orderers\n        group by as_of_date, {value_column(tag.code)}"
+        for tag in tags
+    ] or ["        select '' as tag, as_of_date, '' as value, 0 as ordered_count from orderers where false"]
     union = "\n        union all\n".join(parts)
-    selected = "".join(f",\n            days.{value_column(tag.code)}" for tag in tags)
     return (
         model_header("dbt_project/specs/tags/")
         + f"""with
-    all_days as (select * from {{{{ ref('int_tags__days') }}}}),
+    user_days as (select * from {{{{ ref('int_tags__user_days') }}}}),
 
-    user_wide as (select * from {{{{ ref('user_wide') }}}}),
+    day_counts as (select * from {{{{ ref('int_tags__day_counts') }}}}),
+
+    all_kept as (select * from {{{{ ref('int_tags__kept') }}}}),
 
     -- Days back from as_of without a gap, inside the window that every run fills.
     numbered as (
         select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number
-        from (select distinct as_of_date from all_days) as held
-        where
-            as_of_date between {{{{ add_days(as_of(), 1 - var("history_days")) }}}} and {{{{ as_of() }}}}
-            and as_of_date >= {{{{ add_days(as_of(), -30) }}}}
+        from (
+            select distinct as_of_date
+            from user_days
+            where
+                as_of_date between {{{{ add_days(as_of(), 1 - var("history_days")) }}}} and {{{{ as_of() }}}}
+                and as_of_date >= {{{{ add_days(as_of(), -30) }}}}
+        ) as held
     ),
 
     compared_with as (
@@ -909,17 +1234,67 @@ def value_counts_sql(tags: Sequence[Tag]) -> str:
         where {{{{ days_between("as_of_date", as_of()) }}}} = day_number - 1
     ),
 
-    days as (
-        select
-            days.as_of_date,
-            coalesce(user_wide.last_order_date > days.as_of_date, false) as has_ordered_since{selected}
-        from all_days as days
-        cross join compared_with
-        left join user_wide on days.user_id = user_wide.user_id
-        where days.as_of_date = {{{{ as_of() }}}} or days.as_of_date = compared_with.first_day
+    two_days as (
+        select {{{{ as_of() }}}} as as_of_date
+        union
+        select first_day from compared_with
     ),
 
+    kept_counts as (
+        select tag, as_of_date, value, count(*) as users_count
+        from all_kept
+        where as_of_date in (select as_of_date from two_days)
+        group by tag, as_of_date, value
+    ),
+
+    -- Who has a value that was kept is one less without any.
     counted as (
+        select tag, as_of_date, value, sum(users_count) as users_count
+        from (
+            select tag, as_of_date, value, users_count
+            from day_counts
+            where as_of_date in (select as_of_date from two_days)
+            union all
+            select tag, as_of_date, value, users_count
+            from kept_counts
+            union all
+            select tag, as_of_date, null as value, -users_count as users_count
+            from kept_counts
+        ) as steps
+        group by tag, as_of_date, value
+        having sum(users_count) > 0
+    ),
+
+    -- Only users who ordered after one of the two days are looked up.
+    ordered as (
+        select user_wide.user_id, two_days.as_of_date
+        from {{{{ ref('user_wide') }}}} as user_wide
+        inner join two_days on user_wide.last_order_date > two_days.as_of_date
+    ),
+
+    kept as (
+        select
+            user_id,
+            as_of_date{_kept_pivot(keeps)}
+        from all_kept
+        where as_of_date in (select as_of_date from two_days)
+        group by user_id, as_of_date
+    ),
+
+    versions as (
+        select * from {{{{ ref('int_tags__versions') }}}} where user_id in (select user_id from ordered)
+    ),
+
+    orderers as (
+        select
+            days.as_of_date{listed}
+        from ordered
+        inner join user_days as days on ordered.user_id = days.user_id and ordered.as_of_date = days.as_of_date
+        inner join versions on days.user_id = versions.user_id and days.version = versions.version
+        left join kept on days.user_id = kept.user_id and days.as_of_date = kept.as_of_date
+    ),
+
+    ordered_counts as (
 {union}
     ),
 
@@ -929,10 +1304,15 @@ def value_counts_sql(tags: Sequence[Tag]) -> str:
             counted.as_of_date,
             cast(counted.value as {{{{ dbt.type_string() }}}}) as value,
             cast(counted.users_count as bigint) as users_count,
-            cast(counted.ordered_count as bigint) as ordered_count,
+            cast(coalesce(ordered_counts.ordered_count, 0) as bigint) as ordered_count,
             compared_with.first_day as compared_with_date
         from counted
         cross join compared_with
+        left join
+            ordered_counts
+            on counted.tag = ordered_counts.tag
+            and counted.as_of_date = ordered_counts.as_of_date
+            and counted.value is not distinct from ordered_counts.value
     )
 
 select *
@@ -1086,7 +1466,10 @@ def _compile(project: Project) -> dict[str, str]:
     active = [tag for tag in tags if tag.is_active]
     return {
         "dbt_project/models/intermediate/tags/int_tags__judged.sql": judged_sql(active, project.segments),
-        "dbt_project/models/intermediate/tags/int_tags__days.sql": days_sql(active),
+        "dbt_project/models/intermediate/tags/int_tags__user_days.sql": user_days_sql(),
+        "dbt_project/models/intermediate/tags/int_tags__versions.sql": versions_sql(active),
+        "dbt_project/models/intermediate/tags/int_tags__day_counts.sql": day_counts_sql(active),
+        "dbt_project/models/intermediate/tags/int_tags__kept.sql": kept_sql(active),
         "dbt_project/models/intermediate/tags/int_tags__evaluated.sql": evaluated_sql(
             active, project.columns
         ),

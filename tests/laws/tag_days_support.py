@@ -13,7 +13,10 @@ import jinja2
 # In the order of building, with what they are built as.
 MODELS = {
     "int_tags__judged": "running",
-    "int_tags__days": "by_date",
+    "int_tags__user_days": "by_date",
+    "int_tags__versions": "append",
+    "int_tags__day_counts": "by_date",
+    "int_tags__kept": "by_date",
     "int_tags__evaluated": "view",
     "user_tag_history": "by_date",
     "user_tags": "running",
@@ -32,12 +35,19 @@ class TagWarehouse:
     """Tables of one warehouse. What the models read besides each other is the caller's to fill."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, files: Mapping[str, str], history_days: int = 3
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        files: Mapping[str, str],
+        history_days: int = 3,
+        wide_days: int | None = None,
     ) -> None:
         self.connection = connection
         self.models = {Path(path).stem: text for path, text in files.items() if path.endswith(".sql")}
         self.history_days = history_days
+        self.wide_days = history_days + 4 if wide_days is None else wide_days
         self.held: dt.date | None = None
+        # What main.running_models holds: the day of each running model and the day it went on from.
+        self.running: dict[str, tuple[dt.date, dt.date | None]] = {}
 
     def build(self, as_of: dt.date, *, forward: bool) -> None:
         """All tag models for a day, going on from the day held or anew."""
@@ -46,12 +56,19 @@ class TagWarehouse:
             self._build(name, kind, as_of, since)
         self.held = as_of
 
+    def _is_forward(self, name: str, as_of: dt.date, since: dt.date | None) -> bool:
+        """As the macro of that name; int_tags__judged is the one running model that others here read."""
+        read = () if name == "int_tags__judged" else ("int_tags__judged",)
+        holds = name in self.running and self.running[name][0] == since
+        return since is not None and holds and all(self.running.get(m) == (as_of, since) for m in read)
+
+    def _has_rows(self, query: str) -> bool:
+        return bool(self.connection.execute(query).fetchall())
+
     def _build(self, name: str, kind: str, as_of: dt.date, since: dt.date | None) -> None:
-        there = name in {
-            table for (table,) in self.connection.execute("select table_name from duckdb_tables()").fetchall()
-        }
+        there = self._has_rows(f"select 1 from duckdb_tables() where table_name = '{name}'")
         settings: dict[str, Any] = {}
-        environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+        environment = jinja2.Environment(undefined=jinja2.StrictUndefined, extensions=["jinja2.ext.do"])
 
         def counted_rows(part: str, query: str) -> str:
             self.connection.execute(f"create or replace temp table {name}__{part} as {query}")
@@ -61,40 +78,51 @@ class TagWarehouse:
             this=name,
             ref=lambda model: model,
             as_of=lambda: f"date '{as_of}'",
-            forward_from=lambda: f"date '{since}'",
-            is_forward=lambda: since is not None,
+            forward_from=lambda: f"date '{since}'" if since else "cast(null as date)",
+            is_forward=lambda: self._is_forward(name, as_of, since),
+            has_gone_forward=lambda model: since is not None and self.running.get(model) == (as_of, since),
+            build_anew=lambda: self.running.pop(name),
+            has_rows=self._has_rows,
             is_incremental=lambda: there,
             config=lambda **given: settings.update(given) or "",
             counted_rows=counted_rows,
+            scratch_name=lambda part: f"{name}__{part}",
             row_hash=lambda columns: f"hash({', '.join(columns)})",
             days_between=lambda earlier, later: f"date_diff('day', {earlier}, {later})",
             add_days=lambda date, days: f"({date} + {days})",
             day_start=lambda date: f"(cast({date} as timestamp) - interval 8 hour)",
-            wide_day_expired=lambda day, _: f"{day} <= date '{as_of}' - {self.history_days + 4}",
+            wide_day_expired=lambda day, table: (
+                f"date '{as_of}' = (select max({day}) from {table}) and {day} <= date '{as_of}' - {self.wide_days}"
+            ),
             var=lambda _: self.history_days,
             dbt=_Dbt,
         )
         query = environment.from_string(self.models[name]).render()
+        forward = kind == "running" and self._is_forward(name, as_of, since)
         hooks = {
-            when: environment.from_string(settings.get(f"{when}_hook", "")).render()
+            when: environment.from_string(settings.get(f"{when}_hook", "")).render() or "select 1"
             for when in ("pre", "post")
         }
         run = self.connection.execute
         if kind == "view":
             run(f"create or replace view {name} as {query}")
-        elif kind == "table" or not there or (kind == "running" and since is None):
+        elif kind == "table" or not there or (kind == "running" and not forward):
             run(f"create or replace table {name} as {query}")
-        elif kind == "by_date":
+        elif kind in ("by_date", "append"):
+            run(hooks["pre"])
             run(f"create or replace temp table delta as {query}")
-            run(hooks["pre"] or "select 1")
-            run(f"delete from {name} where as_of_date in (select as_of_date from delta)")
+            if kind == "by_date":
+                run(f"delete from {name} where as_of_date in (select as_of_date from delta)")
             run(f"insert into {name} by name select * from delta")
-            run(hooks["post"] or "select 1")
         else:
             run(f"create or replace temp table delta as {query}")
             for statement in hooks["pre"].split("; "):
-                run(statement or "select 1")
+                run(statement)
             run(
-                f"delete from {name} where rowid in (select held.rowid from {name} as held semi join delta using (user_id))"
+                f"delete from {name} where rowid in (select held.rowid from {name} as held join (select distinct user_id from delta) using (user_id))"
             )
             run(f"insert into {name} by name select * exclude (is_gone) from delta where not is_gone")
+        if kind == "running":
+            self.running[name] = as_of, since if forward else None
+        if kind in ("by_date", "append"):
+            run(hooks["post"])

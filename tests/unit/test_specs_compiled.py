@@ -36,7 +36,8 @@ from orchestration.specs.tags import Tag
 AS_OF = dt.date(2026, 6, 30)
 # In the order of building.
 TAG_MODELS = (
-    *("int_tags__judged", "int_tags__days", "int_tags__evaluated"),
+    *("int_tags__judged", "int_tags__user_days", "int_tags__versions", "int_tags__day_counts"),
+    *("int_tags__kept", "int_tags__evaluated"),
     *("user_tag_history", "user_tags", "tag_coverage"),
 )
 USERS = 400
@@ -61,7 +62,7 @@ def rendered(sql: str, as_of: dt.date = AS_OF) -> str:
             return "varchar"
 
     return (
-        jinja2.Environment(undefined=jinja2.StrictUndefined)
+        jinja2.Environment(undefined=jinja2.StrictUndefined, extensions=["jinja2.ext.do"])
         .from_string(sql)
         .render(
             ref=lambda name: name,
@@ -71,7 +72,9 @@ def rendered(sql: str, as_of: dt.date = AS_OF) -> str:
             is_incremental=lambda: False,
             is_forward=lambda: False,
             forward_from=lambda: "cast(null as date)",
+            has_gone_forward=lambda model: False,
             counted_rows=lambda name, query: query,
+            scratch_name=lambda name: name,
             row_hash=lambda columns: f"hash({', '.join(columns)})",
             this="this",
             var=lambda name: {"history_days": 3}[name],

@@ -6,425 +6,275 @@ with
     counts as (
         select
             count(*) as users_count,
-            count(case when tag__browsing_frequency is not null then 1 end) as set__browsing_frequency,
-            count(case when known__browsing_frequency and not coalesce(tag__browsing_frequency is not null, false) then 1 end) as not_set__browsing_frequency,
-            count(case when not known__browsing_frequency then 1 end) as not_evaluable__browsing_frequency,
-            count(case when tag__active_visitor then 1 end) as set__active_visitor,
-            count(case when known__active_visitor and not coalesce(tag__active_visitor, false) then 1 end) as not_set__active_visitor,
-            count(case when not known__active_visitor then 1 end) as not_evaluable__active_visitor,
-            count(case when tag__searcher then 1 end) as set__searcher,
-            count(case when known__searcher and not coalesce(tag__searcher, false) then 1 end) as not_set__searcher,
-            count(case when not known__searcher then 1 end) as not_evaluable__searcher,
-            count(case when tag__open_cart then 1 end) as set__open_cart,
-            count(case when known__open_cart and not coalesce(tag__open_cart, false) then 1 end) as not_set__open_cart,
-            count(case when not known__open_cart then 1 end) as not_evaluable__open_cart,
-            count(case when tag__browses_without_buying then 1 end) as set__browses_without_buying,
-            count(case when known__browses_without_buying and not coalesce(tag__browses_without_buying, false) then 1 end) as not_set__browses_without_buying,
-            count(case when not known__browses_without_buying then 1 end) as not_evaluable__browses_without_buying,
-            count(case when tag__night_owl then 1 end) as set__night_owl,
-            count(case when known__night_owl and not coalesce(tag__night_owl, false) then 1 end) as not_set__night_owl,
-            count(case when not known__night_owl then 1 end) as not_evaluable__night_owl,
-            count(case when tag__weekend_visitor then 1 end) as set__weekend_visitor,
-            count(case when known__weekend_visitor and not coalesce(tag__weekend_visitor, false) then 1 end) as not_set__weekend_visitor,
-            count(case when not known__weekend_visitor then 1 end) as not_evaluable__weekend_visitor,
-            count(case when tag__favourite_touchpoint is not null then 1 end) as set__favourite_touchpoint,
-            count(case when known__favourite_touchpoint and not coalesce(tag__favourite_touchpoint is not null, false) then 1 end) as not_set__favourite_touchpoint,
-            count(case when not known__favourite_touchpoint then 1 end) as not_evaluable__favourite_touchpoint,
-            count(case when tag__inviter then 1 end) as set__inviter,
-            count(case when known__inviter and not coalesce(tag__inviter, false) then 1 end) as not_set__inviter,
-            count(case when not known__inviter then 1 end) as not_evaluable__inviter,
-            count(case when tag__koc then 1 end) as set__koc,
-            count(case when known__koc and not coalesce(tag__koc, false) then 1 end) as not_set__koc,
-            count(case when not known__koc then 1 end) as not_evaluable__koc,
-            count(case when tag__came_by_invitation then 1 end) as set__came_by_invitation,
-            count(case when known__came_by_invitation and not coalesce(tag__came_by_invitation, false) then 1 end) as not_set__came_by_invitation,
-            count(case when not known__came_by_invitation then 1 end) as not_evaluable__came_by_invitation,
-            count(case when tag__group_member then 1 end) as set__group_member,
-            count(case when known__group_member and not coalesce(tag__group_member, false) then 1 end) as not_set__group_member,
-            count(case when not known__group_member then 1 end) as not_evaluable__group_member,
-            count(case when tag__sharer then 1 end) as set__sharer,
-            count(case when known__sharer and not coalesce(tag__sharer, false) then 1 end) as not_set__sharer,
-            count(case when not known__sharer then 1 end) as not_evaluable__sharer,
-            count(case when tag__replies then 1 end) as set__replies,
-            count(case when known__replies and not coalesce(tag__replies, false) then 1 end) as not_set__replies,
-            count(case when not known__replies then 1 end) as not_evaluable__replies,
-            count(case when tag__reader then 1 end) as set__reader,
-            count(case when known__reader and not coalesce(tag__reader, false) then 1 end) as not_set__reader,
-            count(case when not known__reader then 1 end) as not_evaluable__reader,
-            count(case when tag__live_viewer then 1 end) as set__live_viewer,
-            count(case when known__live_viewer and not coalesce(tag__live_viewer, false) then 1 end) as not_set__live_viewer,
-            count(case when not known__live_viewer then 1 end) as not_evaluable__live_viewer,
-            count(case when tag__survey_answerer then 1 end) as set__survey_answerer,
-            count(case when known__survey_answerer and not coalesce(tag__survey_answerer, false) then 1 end) as not_set__survey_answerer,
-            count(case when not known__survey_answerer then 1 end) as not_evaluable__survey_answerer,
-            count(case when tag__message_response is not null then 1 end) as set__message_response,
-            count(case when known__message_response and not coalesce(tag__message_response is not null, false) then 1 end) as not_set__message_response,
-            count(case when not known__message_response then 1 end) as not_evaluable__message_response,
-            count(case when tag__unsubscribed then 1 end) as set__unsubscribed,
-            count(case when known__unsubscribed and not coalesce(tag__unsubscribed, false) then 1 end) as not_set__unsubscribed,
-            count(case when not known__unsubscribed then 1 end) as not_evaluable__unsubscribed,
-            count(case when tag__buys_after_reading then 1 end) as set__buys_after_reading,
-            count(case when known__buys_after_reading and not coalesce(tag__buys_after_reading, false) then 1 end) as not_set__buys_after_reading,
-            count(case when not known__buys_after_reading then 1 end) as not_evaluable__buys_after_reading,
-            count(case when tag__churn_risk is not null then 1 end) as set__churn_risk,
-            count(case when known__churn_risk and not coalesce(tag__churn_risk is not null, false) then 1 end) as not_set__churn_risk,
-            count(case when not known__churn_risk then 1 end) as not_evaluable__churn_risk,
-            max(kept__churn_risk) as kept__churn_risk,
-            count(case when tag__value_tier is not null then 1 end) as set__value_tier,
-            count(case when known__value_tier and not coalesce(tag__value_tier is not null, false) then 1 end) as not_set__value_tier,
-            count(case when not known__value_tier then 1 end) as not_evaluable__value_tier,
-            count(case when tag__behaviour_cluster is not null then 1 end) as set__behaviour_cluster,
-            count(case when known__behaviour_cluster and not coalesce(tag__behaviour_cluster is not null, false) then 1 end) as not_set__behaviour_cluster,
-            count(case when not known__behaviour_cluster then 1 end) as not_evaluable__behaviour_cluster,
-            count(case when tag__best_contact_channel is not null then 1 end) as set__best_contact_channel,
-            count(case when known__best_contact_channel and not coalesce(tag__best_contact_channel is not null, false) then 1 end) as not_set__best_contact_channel,
-            count(case when not known__best_contact_channel then 1 end) as not_evaluable__best_contact_channel,
-            count(case when tag__best_contact_hour is not null then 1 end) as set__best_contact_hour,
-            count(case when known__best_contact_hour and not coalesce(tag__best_contact_hour is not null, false) then 1 end) as not_set__best_contact_hour,
-            count(case when not known__best_contact_hour then 1 end) as not_evaluable__best_contact_hour,
-            count(case when tag__replenishment_expected then 1 end) as set__replenishment_expected,
-            count(case when known__replenishment_expected and not coalesce(tag__replenishment_expected, false) then 1 end) as not_set__replenishment_expected,
-            count(case when not known__replenishment_expected then 1 end) as not_evaluable__replenishment_expected,
-            count(case when tag__gender is not null then 1 end) as set__gender,
-            count(case when known__gender and not coalesce(tag__gender is not null, false) then 1 end) as not_set__gender,
-            count(case when not known__gender then 1 end) as not_evaluable__gender,
-            count(case when tag__generation is not null then 1 end) as set__generation,
-            count(case when known__generation and not coalesce(tag__generation is not null, false) then 1 end) as not_set__generation,
-            count(case when not known__generation then 1 end) as not_evaluable__generation,
-            count(case when tag__province is not null then 1 end) as set__province,
-            count(case when known__province and not coalesce(tag__province is not null, false) then 1 end) as not_set__province,
-            count(case when not known__province then 1 end) as not_evaluable__province,
-            count(case when tag__industry is not null then 1 end) as set__industry,
-            count(case when known__industry and not coalesce(tag__industry is not null, false) then 1 end) as not_set__industry,
-            count(case when not known__industry then 1 end) as not_evaluable__industry,
-            count(case when tag__member_level is not null then 1 end) as set__member_level,
-            count(case when known__member_level and not coalesce(tag__member_level is not null, false) then 1 end) as not_set__member_level,
-            count(case when not known__member_level then 1 end) as not_evaluable__member_level,
-            max(kept__member_level) as kept__member_level,
-            count(case when tag__birthday_soon then 1 end) as set__birthday_soon,
-            count(case when known__birthday_soon and not coalesce(tag__birthday_soon, false) then 1 end) as not_set__birthday_soon,
-            count(case when not known__birthday_soon then 1 end) as not_evaluable__birthday_soon,
-            count(case when tag__family_household then 1 end) as set__family_household,
-            count(case when known__family_household and not coalesce(tag__family_household, false) then 1 end) as not_set__family_household,
-            count(case when not known__family_household then 1 end) as not_evaluable__family_household,
-            count(case when tag__spending_power is not null then 1 end) as set__spending_power,
-            count(case when known__spending_power and not coalesce(tag__spending_power is not null, false) then 1 end) as not_set__spending_power,
-            count(case when not known__spending_power then 1 end) as not_evaluable__spending_power,
-            count(case when tag__price_band is not null then 1 end) as set__price_band,
-            count(case when known__price_band and not coalesce(tag__price_band is not null, false) then 1 end) as not_set__price_band,
-            count(case when not known__price_band then 1 end) as not_evaluable__price_band,
-            count(case when tag__repeat_buyer then 1 end) as set__repeat_buyer,
-            count(case when known__repeat_buyer and not coalesce(tag__repeat_buyer, false) then 1 end) as not_set__repeat_buyer,
-            count(case when not known__repeat_buyer then 1 end) as not_evaluable__repeat_buyer,
-            count(case when tag__discount_seeker then 1 end) as set__discount_seeker,
-            count(case when known__discount_seeker and not coalesce(tag__discount_seeker, false) then 1 end) as not_set__discount_seeker,
-            count(case when not known__discount_seeker then 1 end) as not_evaluable__discount_seeker,
-            count(case when tag__full_price_buyer then 1 end) as set__full_price_buyer,
-            count(case when known__full_price_buyer and not coalesce(tag__full_price_buyer, false) then 1 end) as not_set__full_price_buyer,
-            count(case when not known__full_price_buyer then 1 end) as not_evaluable__full_price_buyer,
-            count(case when tag__had_refund then 1 end) as set__had_refund,
-            count(case when known__had_refund and not coalesce(tag__had_refund, false) then 1 end) as not_set__had_refund,
-            count(case when not known__had_refund then 1 end) as not_evaluable__had_refund,
-            count(case when tag__buying_rhythm is not null then 1 end) as set__buying_rhythm,
-            count(case when known__buying_rhythm and not coalesce(tag__buying_rhythm is not null, false) then 1 end) as not_set__buying_rhythm,
-            count(case when not known__buying_rhythm then 1 end) as not_evaluable__buying_rhythm,
-            count(case when tag__coupon_user then 1 end) as set__coupon_user,
-            count(case when known__coupon_user and not coalesce(tag__coupon_user, false) then 1 end) as not_set__coupon_user,
-            count(case when not known__coupon_user then 1 end) as not_evaluable__coupon_user,
-            count(case when tag__next_order_expected is not null then 1 end) as set__next_order_expected,
-            count(case when known__next_order_expected and not coalesce(tag__next_order_expected is not null, false) then 1 end) as not_set__next_order_expected,
-            count(case when not known__next_order_expected then 1 end) as not_evaluable__next_order_expected,
-            count(case when tag__vip_care then 1 end) as set__vip_care,
-            count(case when known__vip_care and not coalesce(tag__vip_care, false) then 1 end) as not_set__vip_care,
-            count(case when not known__vip_care then 1 end) as not_evaluable__vip_care,
-            count(case when tag__sensitive_skin then 1 end) as set__sensitive_skin,
-            count(case when known__sensitive_skin and not coalesce(tag__sensitive_skin, false) then 1 end) as not_set__sensitive_skin,
-            count(case when not known__sensitive_skin then 1 end) as not_evaluable__sensitive_skin,
-            count(case when tag__complained then 1 end) as set__complained,
-            count(case when known__complained and not coalesce(tag__complained, false) then 1 end) as not_set__complained,
-            count(case when not known__complained then 1 end) as not_evaluable__complained,
-            count(case when tag__koc_candidate then 1 end) as set__koc_candidate,
-            count(case when known__koc_candidate and not coalesce(tag__koc_candidate, false) then 1 end) as not_set__koc_candidate,
-            count(case when not known__koc_candidate then 1 end) as not_evaluable__koc_candidate,
-            count(case when tag__skin_type is not null then 1 end) as set__skin_type,
-            count(case when known__skin_type and not coalesce(tag__skin_type is not null, false) then 1 end) as not_set__skin_type,
-            count(case when not known__skin_type then 1 end) as not_evaluable__skin_type,
-            count(case when tag__skin_concern is not null then 1 end) as set__skin_concern,
-            count(case when known__skin_concern and not coalesce(tag__skin_concern is not null, false) then 1 end) as not_set__skin_concern,
-            count(case when not known__skin_concern then 1 end) as not_evaluable__skin_concern,
-            count(case when tag__stated_style is not null then 1 end) as set__stated_style,
-            count(case when known__stated_style and not coalesce(tag__stated_style is not null, false) then 1 end) as not_set__stated_style,
-            count(case when not known__stated_style then 1 end) as not_evaluable__stated_style,
-            count(case when tag__customer_stage is not null then 1 end) as set__customer_stage,
-            count(case when known__customer_stage and not coalesce(tag__customer_stage is not null, false) then 1 end) as not_set__customer_stage,
-            count(case when not known__customer_stage then 1 end) as not_evaluable__customer_stage,
-            count(case when tag__activity is not null then 1 end) as set__activity,
-            count(case when known__activity and not coalesce(tag__activity is not null, false) then 1 end) as not_set__activity,
-            count(case when not known__activity then 1 end) as not_evaluable__activity,
-            count(case when tag__rfm is not null then 1 end) as set__rfm,
-            count(case when known__rfm and not coalesce(tag__rfm is not null, false) then 1 end) as not_set__rfm,
-            count(case when not known__rfm then 1 end) as not_evaluable__rfm,
-            count(case when tag__fresh_contact then 1 end) as set__fresh_contact,
-            count(case when known__fresh_contact and not coalesce(tag__fresh_contact, false) then 1 end) as not_set__fresh_contact,
-            count(case when not known__fresh_contact then 1 end) as not_evaluable__fresh_contact,
-            count(case when tag__contact_lost then 1 end) as set__contact_lost,
-            count(case when known__contact_lost and not coalesce(tag__contact_lost, false) then 1 end) as not_set__contact_lost,
-            count(case when not known__contact_lost then 1 end) as not_evaluable__contact_lost,
-            count(case when tag__first_time_buyer then 1 end) as set__first_time_buyer,
-            count(case when known__first_time_buyer and not coalesce(tag__first_time_buyer, false) then 1 end) as not_set__first_time_buyer,
-            count(case when not known__first_time_buyer then 1 end) as not_evaluable__first_time_buyer,
-            count(case when tag__favourite_category is not null then 1 end) as set__favourite_category,
-            count(case when known__favourite_category and not coalesce(tag__favourite_category is not null, false) then 1 end) as not_set__favourite_category,
-            count(case when not known__favourite_category then 1 end) as not_evaluable__favourite_category,
-            count(case when tag__favourite_brand is not null then 1 end) as set__favourite_brand,
-            count(case when known__favourite_brand and not coalesce(tag__favourite_brand is not null, false) then 1 end) as not_set__favourite_brand,
-            count(case when not known__favourite_brand then 1 end) as not_evaluable__favourite_brand,
-            count(case when tag__favourite_style is not null then 1 end) as set__favourite_style,
-            count(case when known__favourite_style and not coalesce(tag__favourite_style is not null, false) then 1 end) as not_set__favourite_style,
-            count(case when not known__favourite_style then 1 end) as not_evaluable__favourite_style,
-            count(case when tag__broad_taste then 1 end) as set__broad_taste,
-            count(case when known__broad_taste and not coalesce(tag__broad_taste, false) then 1 end) as not_set__broad_taste,
-            count(case when not known__broad_taste then 1 end) as not_evaluable__broad_taste,
-            count(case when tag__collects_favourites then 1 end) as set__collects_favourites,
-            count(case when known__collects_favourites and not coalesce(tag__collects_favourites, false) then 1 end) as not_set__collects_favourites,
-            count(case when not known__collects_favourites then 1 end) as not_evaluable__collects_favourites,
-            count(case when tag__into_skincare then 1 end) as set__into_skincare,
-            count(case when known__into_skincare and not coalesce(tag__into_skincare, false) then 1 end) as not_set__into_skincare,
-            count(case when not known__into_skincare then 1 end) as not_evaluable__into_skincare,
-            count(case when tag__style_interest is not null then 1 end) as set__style_interest,
-            count(case when known__style_interest and not coalesce(tag__style_interest is not null, false) then 1 end) as not_set__style_interest,
-            count(case when not known__style_interest then 1 end) as not_evaluable__style_interest,
-            count(case when tag__category_interest is not null then 1 end) as set__category_interest,
-            count(case when known__category_interest and not coalesce(tag__category_interest is not null, false) then 1 end) as not_set__category_interest,
-            count(case when not known__category_interest then 1 end) as not_evaluable__category_interest,
-            count(case when tag__solution_interest is not null then 1 end) as set__solution_interest,
-            count(case when known__solution_interest and not coalesce(tag__solution_interest is not null, false) then 1 end) as not_set__solution_interest,
-            count(case when not known__solution_interest then 1 end) as not_evaluable__solution_interest,
-            count(case when tag__brand_interest is not null then 1 end) as set__brand_interest,
-            count(case when known__brand_interest and not coalesce(tag__brand_interest is not null, false) then 1 end) as not_set__brand_interest,
-            count(case when not known__brand_interest then 1 end) as not_evaluable__brand_interest,
-            count(case when tag__topic_interest is not null then 1 end) as set__topic_interest,
-            count(case when known__topic_interest and not coalesce(tag__topic_interest is not null, false) then 1 end) as not_set__topic_interest,
-            count(case when not known__topic_interest then 1 end) as not_evaluable__topic_interest,
-            count(case when tag__campaign_interest is not null then 1 end) as set__campaign_interest,
-            count(case when known__campaign_interest and not coalesce(tag__campaign_interest is not null, false) then 1 end) as not_set__campaign_interest,
-            count(case when not known__campaign_interest then 1 end) as not_evaluable__campaign_interest
+            count(case when known__night_owl then 1 end) as known__night_owl,
+            count(case when known__weekend_visitor then 1 end) as known__weekend_visitor,
+            count(case when known__favourite_touchpoint then 1 end) as known__favourite_touchpoint,
+            count(case when known__message_response then 1 end) as known__message_response,
+            count(case when known__churn_risk then 1 end) as known__churn_risk,
+            count(case when known__value_tier then 1 end) as known__value_tier,
+            count(case when known__behaviour_cluster then 1 end) as known__behaviour_cluster,
+            count(case when known__best_contact_channel then 1 end) as known__best_contact_channel,
+            count(case when known__best_contact_hour then 1 end) as known__best_contact_hour,
+            count(case when known__gender then 1 end) as known__gender,
+            count(case when known__generation then 1 end) as known__generation,
+            count(case when known__province then 1 end) as known__province,
+            count(case when known__industry then 1 end) as known__industry,
+            count(case when known__member_level then 1 end) as known__member_level,
+            count(case when known__birthday_soon then 1 end) as known__birthday_soon,
+            count(case when known__family_household then 1 end) as known__family_household,
+            count(case when known__price_band then 1 end) as known__price_band,
+            count(case when known__discount_seeker then 1 end) as known__discount_seeker,
+            count(case when known__full_price_buyer then 1 end) as known__full_price_buyer,
+            count(case when known__buying_rhythm then 1 end) as known__buying_rhythm,
+            count(case when known__next_order_expected then 1 end) as known__next_order_expected,
+            count(case when known__skin_type then 1 end) as known__skin_type,
+            count(case when known__skin_concern then 1 end) as known__skin_concern,
+            count(case when known__stated_style then 1 end) as known__stated_style,
+            count(case when known__customer_stage then 1 end) as known__customer_stage,
+            count(case when known__activity then 1 end) as known__activity,
+            count(case when known__rfm then 1 end) as known__rfm,
+            count(case when known__favourite_category then 1 end) as known__favourite_category,
+            count(case when known__favourite_brand then 1 end) as known__favourite_brand,
+            count(case when known__favourite_style then 1 end) as known__favourite_style,
+            count(case when known__style_interest then 1 end) as known__style_interest,
+            count(case when known__category_interest then 1 end) as known__category_interest,
+            count(case when known__solution_interest then 1 end) as known__solution_interest,
+            count(case when known__brand_interest then 1 end) as known__brand_interest,
+            count(case when known__topic_interest then 1 end) as known__topic_interest,
+            count(case when known__campaign_interest then 1 end) as known__campaign_interest
         from evaluated
     ),
 
     counted as (
-        select 'browsing_frequency' as tag, users_count, set__browsing_frequency as set_count, not_set__browsing_frequency as not_set_count, not_evaluable__browsing_frequency as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'browsing_frequency' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'active_visitor' as tag, users_count, set__active_visitor as set_count, not_set__active_visitor as not_set_count, not_evaluable__active_visitor as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'active_visitor' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'searcher' as tag, users_count, set__searcher as set_count, not_set__searcher as not_set_count, not_evaluable__searcher as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'searcher' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'open_cart' as tag, users_count, set__open_cart as set_count, not_set__open_cart as not_set_count, not_evaluable__open_cart as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'open_cart' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'browses_without_buying' as tag, users_count, set__browses_without_buying as set_count, not_set__browses_without_buying as not_set_count, not_evaluable__browses_without_buying as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'browses_without_buying' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'night_owl' as tag, users_count, set__night_owl as set_count, not_set__night_owl as not_set_count, not_evaluable__night_owl as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'night_owl' as tag, users_count, known__night_owl as known_count
         from counts
         union all
-        select 'weekend_visitor' as tag, users_count, set__weekend_visitor as set_count, not_set__weekend_visitor as not_set_count, not_evaluable__weekend_visitor as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'weekend_visitor' as tag, users_count, known__weekend_visitor as known_count
         from counts
         union all
-        select 'favourite_touchpoint' as tag, users_count, set__favourite_touchpoint as set_count, not_set__favourite_touchpoint as not_set_count, not_evaluable__favourite_touchpoint as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'favourite_touchpoint' as tag, users_count, known__favourite_touchpoint as known_count
         from counts
         union all
-        select 'inviter' as tag, users_count, set__inviter as set_count, not_set__inviter as not_set_count, not_evaluable__inviter as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'inviter' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'koc' as tag, users_count, set__koc as set_count, not_set__koc as not_set_count, not_evaluable__koc as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'koc' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'came_by_invitation' as tag, users_count, set__came_by_invitation as set_count, not_set__came_by_invitation as not_set_count, not_evaluable__came_by_invitation as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'came_by_invitation' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'group_member' as tag, users_count, set__group_member as set_count, not_set__group_member as not_set_count, not_evaluable__group_member as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'group_member' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'sharer' as tag, users_count, set__sharer as set_count, not_set__sharer as not_set_count, not_evaluable__sharer as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'sharer' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'replies' as tag, users_count, set__replies as set_count, not_set__replies as not_set_count, not_evaluable__replies as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'replies' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'reader' as tag, users_count, set__reader as set_count, not_set__reader as not_set_count, not_evaluable__reader as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'reader' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'live_viewer' as tag, users_count, set__live_viewer as set_count, not_set__live_viewer as not_set_count, not_evaluable__live_viewer as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'live_viewer' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'survey_answerer' as tag, users_count, set__survey_answerer as set_count, not_set__survey_answerer as not_set_count, not_evaluable__survey_answerer as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'survey_answerer' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'message_response' as tag, users_count, set__message_response as set_count, not_set__message_response as not_set_count, not_evaluable__message_response as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'message_response' as tag, users_count, known__message_response as known_count
         from counts
         union all
-        select 'unsubscribed' as tag, users_count, set__unsubscribed as set_count, not_set__unsubscribed as not_set_count, not_evaluable__unsubscribed as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'unsubscribed' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'buys_after_reading' as tag, users_count, set__buys_after_reading as set_count, not_set__buys_after_reading as not_set_count, not_evaluable__buys_after_reading as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'buys_after_reading' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'churn_risk' as tag, users_count, set__churn_risk as set_count, not_set__churn_risk as not_set_count, not_evaluable__churn_risk as not_evaluable_count, kept__churn_risk as kept_from_date
+        select 'churn_risk' as tag, users_count, known__churn_risk as known_count
         from counts
         union all
-        select 'value_tier' as tag, users_count, set__value_tier as set_count, not_set__value_tier as not_set_count, not_evaluable__value_tier as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'value_tier' as tag, users_count, known__value_tier as known_count
         from counts
         union all
-        select 'behaviour_cluster' as tag, users_count, set__behaviour_cluster as set_count, not_set__behaviour_cluster as not_set_count, not_evaluable__behaviour_cluster as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'behaviour_cluster' as tag, users_count, known__behaviour_cluster as known_count
         from counts
         union all
-        select 'best_contact_channel' as tag, users_count, set__best_contact_channel as set_count, not_set__best_contact_channel as not_set_count, not_evaluable__best_contact_channel as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'best_contact_channel' as tag, users_count, known__best_contact_channel as known_count
         from counts
         union all
-        select 'best_contact_hour' as tag, users_count, set__best_contact_hour as set_count, not_set__best_contact_hour as not_set_count, not_evaluable__best_contact_hour as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'best_contact_hour' as tag, users_count, known__best_contact_hour as known_count
         from counts
         union all
-        select 'replenishment_expected' as tag, users_count, set__replenishment_expected as set_count, not_set__replenishment_expected as not_set_count, not_evaluable__replenishment_expected as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'replenishment_expected' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'gender' as tag, users_count, set__gender as set_count, not_set__gender as not_set_count, not_evaluable__gender as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'gender' as tag, users_count, known__gender as known_count
         from counts
         union all
-        select 'generation' as tag, users_count, set__generation as set_count, not_set__generation as not_set_count, not_evaluable__generation as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'generation' as tag, users_count, known__generation as known_count
         from counts
         union all
-        select 'province' as tag, users_count, set__province as set_count, not_set__province as not_set_count, not_evaluable__province as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'province' as tag, users_count, known__province as known_count
         from counts
         union all
-        select 'industry' as tag, users_count, set__industry as set_count, not_set__industry as not_set_count, not_evaluable__industry as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'industry' as tag, users_count, known__industry as known_count
         from counts
         union all
-        select 'member_level' as tag, users_count, set__member_level as set_count, not_set__member_level as not_set_count, not_evaluable__member_level as not_evaluable_count, kept__member_level as kept_from_date
+        select 'member_level' as tag, users_count, known__member_level as known_count
         from counts
         union all
-        select 'birthday_soon' as tag, users_count, set__birthday_soon as set_count, not_set__birthday_soon as not_set_count, not_evaluable__birthday_soon as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'birthday_soon' as tag, users_count, known__birthday_soon as known_count
         from counts
         union all
-        select 'family_household' as tag, users_count, set__family_household as set_count, not_set__family_household as not_set_count, not_evaluable__family_household as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'family_household' as tag, users_count, known__family_household as known_count
         from counts
         union all
-        select 'spending_power' as tag, users_count, set__spending_power as set_count, not_set__spending_power as not_set_count, not_evaluable__spending_power as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'spending_power' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'price_band' as tag, users_count, set__price_band as set_count, not_set__price_band as not_set_count, not_evaluable__price_band as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'price_band' as tag, users_count, known__price_band as known_count
         from counts
         union all
-        select 'repeat_buyer' as tag, users_count, set__repeat_buyer as set_count, not_set__repeat_buyer as not_set_count, not_evaluable__repeat_buyer as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'repeat_buyer' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'discount_seeker' as tag, users_count, set__discount_seeker as set_count, not_set__discount_seeker as not_set_count, not_evaluable__discount_seeker as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'discount_seeker' as tag, users_count, known__discount_seeker as known_count
         from counts
         union all
-        select 'full_price_buyer' as tag, users_count, set__full_price_buyer as set_count, not_set__full_price_buyer as not_set_count, not_evaluable__full_price_buyer as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'full_price_buyer' as tag, users_count, known__full_price_buyer as known_count
         from counts
         union all
-        select 'had_refund' as tag, users_count, set__had_refund as set_count, not_set__had_refund as not_set_count, not_evaluable__had_refund as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'had_refund' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'buying_rhythm' as tag, users_count, set__buying_rhythm as set_count, not_set__buying_rhythm as not_set_count, not_evaluable__buying_rhythm as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'buying_rhythm' as tag, users_count, known__buying_rhythm as known_count
         from counts
         union all
-        select 'coupon_user' as tag, users_count, set__coupon_user as set_count, not_set__coupon_user as not_set_count, not_evaluable__coupon_user as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'coupon_user' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'next_order_expected' as tag, users_count, set__next_order_expected as set_count, not_set__next_order_expected as not_set_count, not_evaluable__next_order_expected as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'next_order_expected' as tag, users_count, known__next_order_expected as known_count
         from counts
         union all
-        select 'vip_care' as tag, users_count, set__vip_care as set_count, not_set__vip_care as not_set_count, not_evaluable__vip_care as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'vip_care' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'sensitive_skin' as tag, users_count, set__sensitive_skin as set_count, not_set__sensitive_skin as not_set_count, not_evaluable__sensitive_skin as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'sensitive_skin' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'complained' as tag, users_count, set__complained as set_count, not_set__complained as not_set_count, not_evaluable__complained as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'complained' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'koc_candidate' as tag, users_count, set__koc_candidate as set_count, not_set__koc_candidate as not_set_count, not_evaluable__koc_candidate as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'koc_candidate' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'skin_type' as tag, users_count, set__skin_type as set_count, not_set__skin_type as not_set_count, not_evaluable__skin_type as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'skin_type' as tag, users_count, known__skin_type as known_count
         from counts
         union all
-        select 'skin_concern' as tag, users_count, set__skin_concern as set_count, not_set__skin_concern as not_set_count, not_evaluable__skin_concern as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'skin_concern' as tag, users_count, known__skin_concern as known_count
         from counts
         union all
-        select 'stated_style' as tag, users_count, set__stated_style as set_count, not_set__stated_style as not_set_count, not_evaluable__stated_style as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'stated_style' as tag, users_count, known__stated_style as known_count
         from counts
         union all
-        select 'customer_stage' as tag, users_count, set__customer_stage as set_count, not_set__customer_stage as not_set_count, not_evaluable__customer_stage as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'customer_stage' as tag, users_count, known__customer_stage as known_count
         from counts
         union all
-        select 'activity' as tag, users_count, set__activity as set_count, not_set__activity as not_set_count, not_evaluable__activity as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'activity' as tag, users_count, known__activity as known_count
         from counts
         union all
-        select 'rfm' as tag, users_count, set__rfm as set_count, not_set__rfm as not_set_count, not_evaluable__rfm as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'rfm' as tag, users_count, known__rfm as known_count
         from counts
         union all
-        select 'fresh_contact' as tag, users_count, set__fresh_contact as set_count, not_set__fresh_contact as not_set_count, not_evaluable__fresh_contact as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'fresh_contact' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'contact_lost' as tag, users_count, set__contact_lost as set_count, not_set__contact_lost as not_set_count, not_evaluable__contact_lost as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'contact_lost' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'first_time_buyer' as tag, users_count, set__first_time_buyer as set_count, not_set__first_time_buyer as not_set_count, not_evaluable__first_time_buyer as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'first_time_buyer' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'favourite_category' as tag, users_count, set__favourite_category as set_count, not_set__favourite_category as not_set_count, not_evaluable__favourite_category as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'favourite_category' as tag, users_count, known__favourite_category as known_count
         from counts
         union all
-        select 'favourite_brand' as tag, users_count, set__favourite_brand as set_count, not_set__favourite_brand as not_set_count, not_evaluable__favourite_brand as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'favourite_brand' as tag, users_count, known__favourite_brand as known_count
         from counts
         union all
-        select 'favourite_style' as tag, users_count, set__favourite_style as set_count, not_set__favourite_style as not_set_count, not_evaluable__favourite_style as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'favourite_style' as tag, users_count, known__favourite_style as known_count
         from counts
         union all
-        select 'broad_taste' as tag, users_count, set__broad_taste as set_count, not_set__broad_taste as not_set_count, not_evaluable__broad_taste as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'broad_taste' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'collects_favourites' as tag, users_count, set__collects_favourites as set_count, not_set__collects_favourites as not_set_count, not_evaluable__collects_favourites as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'collects_favourites' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'into_skincare' as tag, users_count, set__into_skincare as set_count, not_set__into_skincare as not_set_count, not_evaluable__into_skincare as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'into_skincare' as tag, users_count, users_count as known_count
         from counts
         union all
-        select 'style_interest' as tag, users_count, set__style_interest as set_count, not_set__style_interest as not_set_count, not_evaluable__style_interest as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'style_interest' as tag, users_count, known__style_interest as known_count
         from counts
         union all
-        select 'category_interest' as tag, users_count, set__category_interest as set_count, not_set__category_interest as not_set_count, not_evaluable__category_interest as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'category_interest' as tag, users_count, known__category_interest as known_count
         from counts
         union all
-        select 'solution_interest' as tag, users_count, set__solution_interest as set_count, not_set__solution_interest as not_set_count, not_evaluable__solution_interest as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'solution_interest' as tag, users_count, known__solution_interest as known_count
         from counts
         union all
-        select 'brand_interest' as tag, users_count, set__brand_interest as set_count, not_set__brand_interest as not_set_count, not_evaluable__brand_interest as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'brand_interest' as tag, users_count, known__brand_interest as known_count
         from counts
         union all
-        select 'topic_interest' as tag, users_count, set__topic_interest as set_count, not_set__topic_interest as not_set_count, not_evaluable__topic_interest as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'topic_interest' as tag, users_count, known__topic_interest as known_count
         from counts
         union all
-        select 'campaign_interest' as tag, users_count, set__campaign_interest as set_count, not_set__campaign_interest as not_set_count, not_evaluable__campaign_interest as not_evaluable_count, cast(null as date) as kept_from_date
+        select 'campaign_interest' as tag, users_count, known__campaign_interest as known_count
         from counts
+    ),
+
+    steps as (
+        select tag, users_count as set_count, cast(null as date) as kept_from_date
+        from {{ ref('int_tags__day_counts') }}
+        where as_of_date = {{ as_of() }} and value is not null
+        union all
+        select tag, 1 as set_count, kept_from_date
+        from {{ ref('int_tags__kept') }}
+        where as_of_date = {{ as_of() }}
+    ),
+
+    set_tags as (
+        select tag, sum(set_count) as set_count, max(kept_from_date) as kept_from_date
+        from steps
+        group by tag
     ),
 
     final as (
         select
-            cast(tag as {{ dbt.type_string() }}) as tag,
+            cast(counted.tag as {{ dbt.type_string() }}) as tag,
             {{ as_of() }} as as_of_date,
-            cast(users_count as bigint) as users_count,
-            cast(set_count as bigint) as set_count,
-            cast(not_set_count as bigint) as not_set_count,
-            cast(not_evaluable_count as bigint) as not_evaluable_count,
-            cast(kept_from_date as date) as kept_from_date
+            cast(counted.users_count as bigint) as users_count,
+            cast(coalesce(set_tags.set_count, 0) as bigint) as set_count,
+            cast(counted.known_count - coalesce(set_tags.set_count, 0) as bigint) as not_set_count,
+            cast(counted.users_count - counted.known_count as bigint) as not_evaluable_count,
+            cast(set_tags.kept_from_date as date) as kept_from_date
         from counted
+        left join set_tags on counted.tag = set_tags.tag
     )
 
 select *

@@ -4,39 +4,86 @@
     config(
         materialized="running",
         unique_key="user_id",
-        pre_hook="{% if is_forward() %}update {{ this }} set last_confirmed_at = {{ day_start(as_of()) }} where last_confirmed_at = {{ day_start(forward_from()) }}; update {{ this }} set first_set_at = least((select {{ day_start('first_day') }} from (select coalesce(min(as_of_date), {{ as_of() }}) as first_day from ( select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number from (select distinct as_of_date from {{ ref('int_tags__days') }}) as days where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }} ) as numbered where {{ days_between('as_of_date', as_of()) }} = day_number - 1) as window_start), last_confirmed_at) where first_set_at >= {{ day_start(add_days(forward_from(), 1 - var('history_days'))) }} and first_set_at < (select {{ day_start('first_day') }} from (select coalesce(min(as_of_date), {{ as_of() }}) as first_day from ( select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number from (select distinct as_of_date from {{ ref('int_tags__days') }}) as days where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }} ) as numbered where {{ days_between('as_of_date', as_of()) }} = day_number - 1) as window_start); merge into {{ this }} as held using (select user_id, tag, weight from {{ ref('int_tags__observed') }} where place = 1 and is_set and tag in ('style_interest', 'category_interest', 'solution_interest', 'brand_interest', 'topic_interest', 'campaign_interest')) as faded on held.user_id = faded.user_id and held.tag = faded.tag when matched then update set weight = faded.weight{% endif %}",
-        meta={"tombstones": true, "scratch": ["touched"]},
+        pre_hook="{% if is_forward() %}update {{ this }} set last_confirmed_at = {{ day_start(as_of()) }} where last_confirmed_at = {{ day_start(forward_from()) }}; update {{ this }} set first_set_at = least((select {{ day_start('first_day') }} from (select coalesce(min(as_of_date), {{ as_of() }}) as first_day from ( select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number from ( select distinct as_of_date from {{ ref('int_tags__user_days') }} where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }} ) as days ) as numbered where {{ days_between('as_of_date', as_of()) }} = day_number - 1) as window_start), last_confirmed_at) where first_set_at >= {{ day_start(add_days(forward_from(), 1 - var('history_days'))) }} and first_set_at < (select {{ day_start('first_day') }} from (select coalesce(min(as_of_date), {{ as_of() }}) as first_day from ( select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number from ( select distinct as_of_date from {{ ref('int_tags__user_days') }} where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }} ) as days ) as numbered where {{ days_between('as_of_date', as_of()) }} = day_number - 1) as window_start); update {{ this }} as held set weight = faded.weight from {{ ref('int_tags__observed') }} as faded where held.user_id = faded.user_id and held.tag = faded.tag and faded.place = 1 and faded.is_set and held.tag in ('style_interest', 'category_interest', 'solution_interest', 'brand_interest', 'topic_interest', 'campaign_interest') and faded.tag in ('style_interest', 'category_interest', 'solution_interest', 'brand_interest', 'topic_interest', 'campaign_interest'){% endif %}",
+        meta={"tombstones": true, "scratch": ["others", "touched", "evaluated"]},
     )
 }}
--- depends_on: {{ ref('int_tags__judged') }}
+-- depends_on: {{ ref('int_tags__judged') }}, {{ ref('int_tags__kept') }}, {{ ref('int_tags__evaluated') }}
 {% set forward = is_forward() %}
-{% set touched %}
+{#- Who has gone since, and what was kept, is known of a day that is held. -#}
+{% if forward and not has_rows("select 1 as one from " ~ ref("int_tags__user_days") ~ " where as_of_date = " ~ forward_from()) %}
+{% do build_anew() %}
+{% set forward = false %}
+{% endif %}
+{% set others %}
+select user_id
+from (
 select user_id from {{ ref('int_tags__judged') }} cross join (select coalesce(min(as_of_date), {{ as_of() }}) as first_day
         from (
             select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number
-            from (select distinct as_of_date from {{ ref('int_tags__days') }}) as days
-            where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }}
+            from (
+                select distinct as_of_date
+                from {{ ref('int_tags__user_days') }}
+                where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }}
+            ) as days
         ) as numbered
-        where {{ days_between('as_of_date', as_of()) }} = day_number - 1) as window_start where changed_on > {{ forward_from() }} or confirmed__active_visitor = {{ forward_from() }} or confirmed__night_owl = {{ forward_from() }} or confirmed__weekend_visitor = {{ forward_from() }} or confirmed__favourite_touchpoint = {{ forward_from() }} or confirmed__churn_risk = {{ forward_from() }} or confirmed__spending_power = {{ forward_from() }} or confirmed__price_band = {{ forward_from() }} or confirmed__repeat_buyer = {{ forward_from() }} or confirmed__discount_seeker = {{ forward_from() }} or confirmed__full_price_buyer = {{ forward_from() }} or confirmed__buying_rhythm = {{ forward_from() }} or confirmed__next_order_expected = {{ forward_from() }} or confirmed__vip_care = {{ forward_from() }} or confirmed__sensitive_skin = {{ forward_from() }} or confirmed__complained = {{ forward_from() }} or confirmed__koc_candidate = {{ forward_from() }} or confirmed__skin_type = {{ forward_from() }} or confirmed__skin_concern = {{ forward_from() }} or confirmed__stated_style = {{ forward_from() }} or confirmed__activity = {{ forward_from() }} or confirmed__rfm = {{ forward_from() }} or confirmed__fresh_contact = {{ forward_from() }} or confirmed__contact_lost = {{ forward_from() }} or confirmed__first_time_buyer = {{ forward_from() }} or confirmed__favourite_category = {{ forward_from() }} or confirmed__favourite_brand = {{ forward_from() }} or confirmed__favourite_style = {{ forward_from() }} or confirmed__broad_taste = {{ forward_from() }} or confirmed__style_interest = {{ forward_from() }} or confirmed__category_interest = {{ forward_from() }} or confirmed__solution_interest = {{ forward_from() }} or confirmed__brand_interest = {{ forward_from() }} or confirmed__topic_interest = {{ forward_from() }} or confirmed__campaign_interest = {{ forward_from() }} or first__spending_power > {{ forward_from() }} or (first__spending_power >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__spending_power < first_day) or first__repeat_buyer > {{ forward_from() }} or (first__repeat_buyer >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__repeat_buyer < first_day) or first__vip_care > {{ forward_from() }} or (first__vip_care >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__vip_care < first_day) or first__sensitive_skin > {{ forward_from() }} or (first__sensitive_skin >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__sensitive_skin < first_day) or first__complained > {{ forward_from() }} or (first__complained >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__complained < first_day) or first__koc_candidate > {{ forward_from() }} or (first__koc_candidate >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__koc_candidate < first_day) or first__skin_type > {{ forward_from() }} or (first__skin_type >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__skin_type < first_day) or first__skin_concern > {{ forward_from() }} or (first__skin_concern >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__skin_concern < first_day) or first__stated_style > {{ forward_from() }} or (first__stated_style >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__stated_style < first_day) or first__fresh_contact > {{ forward_from() }} or (first__fresh_contact >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__fresh_contact < first_day) or first__contact_lost > {{ forward_from() }} or (first__contact_lost >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__contact_lost < first_day) or first__first_time_buyer > {{ forward_from() }} or (first__first_time_buyer >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__first_time_buyer < first_day) or first__favourite_category > {{ forward_from() }} or (first__favourite_category >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__favourite_category < first_day) or first__favourite_brand > {{ forward_from() }} or (first__favourite_brand >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__favourite_brand < first_day) or first__favourite_style > {{ forward_from() }} or (first__favourite_style >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__favourite_style < first_day) or first__style_interest > {{ forward_from() }} or (first__style_interest >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__style_interest < first_day) or first__category_interest > {{ forward_from() }} or (first__category_interest >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__category_interest < first_day) or first__solution_interest > {{ forward_from() }} or (first__solution_interest >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__solution_interest < first_day) or first__brand_interest > {{ forward_from() }} or (first__brand_interest >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__brand_interest < first_day) or first__topic_interest > {{ forward_from() }} or (first__topic_interest >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__topic_interest < first_day) or first__campaign_interest > {{ forward_from() }} or (first__campaign_interest >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__campaign_interest < first_day)
+        where {{ days_between('as_of_date', as_of()) }} = day_number - 1) as window_start where changed_on <= {{ forward_from() }} and (confirmed__active_visitor = {{ forward_from() }} or confirmed__churn_risk = {{ forward_from() }} or confirmed__fresh_contact = {{ forward_from() }} or confirmed__contact_lost = {{ forward_from() }} or first__spending_power > {{ forward_from() }} or (first__spending_power >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__spending_power < first_day) or first__fresh_contact > {{ forward_from() }} or (first__fresh_contact >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__fresh_contact < first_day) or first__contact_lost > {{ forward_from() }} or (first__contact_lost >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__contact_lost < first_day))
 union
-select user_id from {{ this }} as held where not exists (select 1 from {{ ref('int_tags__judged') }} as judged where judged.user_id = held.user_id)
+select user_id from {{ ref('user_tag_history') }} where change = 'set' and as_of_date > {{ forward_from() }} and as_of_date <= {{ as_of() }}
 union
-select user_id from {{ ref('int_tags__days') }} where as_of_date in ({{ as_of() }}, {{ forward_from() }}) and (kept__churn_risk is not null or kept__member_level is not null)
+select user_id from {{ ref('int_tags__observed') }} cross join (select coalesce(min(as_of_date), {{ as_of() }}) as first_day
+        from (
+            select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number
+            from (
+                select distinct as_of_date
+                from {{ ref('int_tags__user_days') }}
+                where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }}
+            ) as days
+        ) as numbered
+        where {{ days_between('as_of_date', as_of()) }} = day_number - 1) as window_start where place = 1 and is_set and (last_on = {{ forward_from() }} or first_on > {{ forward_from() }} or (first_on >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first_on < first_day))
 union
-select user_id from {{ ref('int_tags__judged') }} where not exists (select 1 from {{ ref('int_tags__days') }} where as_of_date = {{ forward_from() }})
+select user_id from {{ ref('int_tags__kept') }} where as_of_date in ({{ as_of() }}, {{ forward_from() }})
+) as others
+where user_id not in (select user_id from {{ ref('int_tags__judged') }} where changed_on > {{ forward_from() }})
+{% endset %}
+{% set touched %}
+select user_id from {{ scratch_name("others") }}
+union
+select user_id from {{ ref('int_tags__judged') }} where changed_on > {{ forward_from() }}
+union
+select user_id
+from {{ ref('int_tags__user_days') }} as held
+where
+    as_of_date = {{ forward_from() }}
+    and not exists (
+        select 1 from {{ ref('int_tags__judged') }} as judged where judged.user_id = held.user_id
+    )
+{% endset %}
+{#- Rows that are new stand together in the table; the others are looked for in all of it, if there are any. -#}
+{% set evaluated %}
+select * from {{ ref('int_tags__evaluated') }} where changed_on > {{ forward_from() }}
+{% if forward and has_rows(counted_rows("others", others)) %}
+union all
+select * from {{ ref('int_tags__evaluated') }} where user_id in (select user_id from {{ scratch_name("others") }})
+{% endif %}
 {% endset %}
 with
     {% if forward %}
     touched as ({{ counted_rows("touched", touched) }}),
+
+    evaluated as ({{ counted_rows("evaluated", evaluated) }}),
+    {% else %}
+    evaluated as (select * from {{ ref('int_tags__evaluated') }}),
     {% endif %}
-    evaluated as (select * from {{ ref('int_tags__evaluated') }}{% if forward %} where user_id in (select user_id from touched){% endif %}),
 
     history as (select * from {{ ref('user_tag_history') }}{% if forward %} where user_id in (select user_id from touched){% endif %}),
 
     interests as (
         select user_id, tag, weight
         from {{ ref('int_tags__observed') }}
-        where place = 1 and is_set and tag in ('style_interest', 'category_interest', 'solution_interest', 'brand_interest', 'topic_interest', 'campaign_interest')
+        where
+            place = 1 and is_set and tag in ('style_interest', 'category_interest', 'solution_interest', 'brand_interest', 'topic_interest', 'campaign_interest')
+            {% if forward %} and user_id in (select user_id from touched){% endif %}
     ),
 
     set_tags as (
@@ -916,8 +963,11 @@ with
         select coalesce(min(as_of_date), {{ as_of() }}) as first_day
         from (
             select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number
-            from (select distinct as_of_date from {{ ref('int_tags__days') }}) as days
-            where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }}
+            from (
+                select distinct as_of_date
+                from {{ ref('int_tags__user_days') }}
+                where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }}
+            ) as days
         ) as numbered
         where {{ days_between('as_of_date', as_of()) }} = day_number - 1
     ),
