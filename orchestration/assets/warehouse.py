@@ -208,6 +208,10 @@ def _with_row_counts(context: dg.AssetExecutionContext, call: DbtCliInvocation, 
                 yield event
     except DagsterDbtCliRuntimeError as error:  # said again below in a person's words
         failure = error
+    except BaseException:
+        # Nobody reads any more what dbt prints: it would wait for that for ever, and the run for dbt.
+        call.process.terminate()
+        raise
     finally:
         call.process.wait()
     counts = row_counts(home) if home.warehouse.exists() else {}

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from dbt_common.events.base_types import EventLevel, EventMsg
@@ -10,6 +15,8 @@ from dbt_common.events.event_manager import EventManager
 from dbt_common.events.logger import LineFormat, LoggerConfig
 from dbt_common.events.types import Note
 
+from orchestration.assets.warehouse import _with_row_counts
+from orchestration.home import Home
 from orchestration.warehouse.dbt_process import make_no_debug_events
 
 
@@ -56,3 +63,29 @@ def test_a_debug_log_shows_everything() -> None:
     written, made = _shown(EventLevel.DEBUG)
     assert made == ["few of these", "many of these"]
     assert all(words in written for words in made)
+
+
+@pytest.mark.parametrize("how", ["closed", "failed"])
+def test_a_run_that_goes_no_further_does_not_wait_for_dbt(tmp_path: Path, how: str) -> None:
+    """As `jingxi run | head` does: what dbt prints fills the pipe, and nobody empties it."""
+
+    class Call:
+        process = subprocess.Popen(["yes"], stdout=subprocess.PIPE)
+
+        def stream(self) -> Iterator[object]:
+            yield object()
+            if how == "failed":
+                raise BrokenPipeError
+            yield object()
+
+    call: Any = Call()
+    context: Any = None
+    events = _with_row_counts(context, call, Home(tmp_path))
+    next(events)
+    if how == "closed":
+        events.close()  # type: ignore[attr-defined]
+    else:
+        with pytest.raises(BrokenPipeError):
+            next(events)
+    assert call.process.poll() == -signal.SIGTERM
+    call.process.stdout.close()
