@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 from tests.command import ask, jingxi, marts
 
 AS_OF = "2026-06-30"
+# As the README shows it.
+BACK_FILL = "jingxi run --as-of 2026-06-20"
 BY_DATE = {
     "rfm_daily",
     "audience_history",
@@ -85,7 +88,7 @@ def test_rejects_are_told_with_file_line_column_and_reason(small_home: Path) -> 
 def test_a_back_fill_adds_its_day_and_never_moves_the_published_one(small_home: Path, tmp_path: Path) -> None:
     home = _copy(small_home, tmp_path / "home")
     before = marts(home)
-    jingxi("run", "--home", home, "--as-of", "2026-06-20")
+    jingxi(*shlex.split(BACK_FILL)[1:], "--home", home)
     after = marts(home)
     assert {name: rows for name, rows in after.items() if name not in BY_DATE} == {
         name: rows for name, rows in before.items() if name not in BY_DATE

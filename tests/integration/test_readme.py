@@ -20,6 +20,7 @@ from orchestration.home import PROJECT_ROOT, Home
 from orchestration.settings import load_settings
 from orchestration.specs.loader import load_project
 from tests.command import EXECUTABLE, ask, environment, jingxi
+from tests.integration.test_main_job import BACK_FILL
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -49,8 +50,11 @@ def test_every_command_works(small_home: Path, tmp_path: Path) -> None:
         line for block in _blocks("bash") for line in block.splitlines() if line.startswith("jingxi ")
     ]
     assert len(commands) >= 9
-    for line in commands:
-        arguments = shlex.split(line, comments=True)[1:]
+    words = [shlex.split(line, comments=True) for line in commands]
+    # A minute of its own, which the test of what a back-fill does spends.
+    words.remove(shlex.split(BACK_FILL))
+    for line in words:
+        arguments = line[1:]
         outcome = subprocess.run(
             [EXECUTABLE, *arguments],
             cwd=tmp_path,
