@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -21,7 +22,7 @@ EXECUTABLE = Path(sys.executable).with_name("jingxi")
 # A server that has imported what a run imports, five seconds of it, and forks for each command. It imports no module
 # that looks at the environment or at the terminal: each command has its own.
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["orchestration.cli.running", "orchestration.cli.summary"])
+_SERVER.set_forkserver_preload(["tests.a_script", "orchestration.cli.running", "orchestration.cli.summary"])
 # What dbt parsed is the same for every home with the same settings, and worth ten seconds of each new one. The stamp
 # says what it was parsed from: a home takes what does not fit for what it is.
 _PARSED = Path(__file__).parents[1] / ".pytest_cache" / "parsed"
@@ -75,7 +76,10 @@ def in_new_process(
         out, err = Path(folder, "out"), Path(folder, "err")
         arguments = (list(words), dict(variables), str(cwd or Path.cwd()), str(out), str(err))
         process = _SERVER.Process(target=_enter, args=arguments)
-        process.start()
+        with contextlib.chdir(
+            Path(__file__).parents[1]
+        ):  # from where the server imports, when this starts it
+            process.start()
         process.join(timeout)
         if process.exitcode is None:
             process.kill()
@@ -85,6 +89,7 @@ def in_new_process(
 
 
 def _enter(words: list[str], variables: dict[str, str], cwd: str, out: str, err: str) -> None:
+    assert "tests.a_script" in sys.modules, "the server could not import it"
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(cwd)
@@ -110,6 +115,13 @@ def _keep_parsed(words: Sequence[str]) -> None:
         for name in _PARSED_FILES:
             shutil.copy2(home / "dbt" / name, part)
         part.rename(kept)
+
+
+def take_parsed_of(home: Path, other: Path) -> None:
+    """Give a new home what dbt has parsed for another one of the same settings."""
+    (home / "dbt").mkdir(parents=True, exist_ok=True)
+    for name in _PARSED_FILES:
+        shutil.copy2(other / "dbt" / name, home / "dbt")
 
 
 def _places(words: Sequence[str]) -> tuple[Path | None, Path | None]:

@@ -6,6 +6,8 @@ The models are built once by dbt; their SQL is then asked about many made-up pas
 from __future__ import annotations
 
 import datetime as dt
+import io
+import json
 import math
 import random
 import shutil
@@ -20,10 +22,12 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from orchestration.assets.health import BLOCKING_CHECK, HEALTH_CHECK, HEALTH_KEY
 from orchestration.assets.landing import raw_key
 from orchestration.cli.checkup import check_up
+from orchestration.cli.summary import show_summary
 from orchestration.definitions import build_definitions
 from orchestration.home import Home
 from orchestration.ingestion.contracts import TABLES_BY_NAME
@@ -551,8 +555,10 @@ def test_the_summary_the_doctor_and_sql_say_it(small_home: Path) -> None:
     counts: dict[str, int] = {}
     for finding in findings:
         counts[finding.status] = counts.get(finding.status, 0) + 1
-    run = jingxi("run", "--home", small_home, "--as-of", AS_OF.isoformat())
-    assert f"Data health: {in_short(counts)}." in run.out
+    out = io.StringIO()
+    run = json.loads((small_home / "first_run.json").read_text())
+    show_summary(run, Home(small_home), Console(file=out, width=160))
+    assert f"Data health: {in_short(counts)}." in out.getvalue()
     (found,) = [one for one in check_up(Home(small_home), Settings()) if one.what == "data health"]
     assert in_short(counts) in found.found
     rows = jingxi("sql", "from data_health", "--home", small_home, "--json").json
