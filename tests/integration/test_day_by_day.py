@@ -16,7 +16,7 @@ from orchestration.ingestion.intake import take_in
 from orchestration.ingestion.sources import bring
 from orchestration.settings import Settings, load_settings
 from orchestration.warehouse.project import dbt_args, dbt_environment, input_hash, run_dbt
-from tests.command import ask, jingxi, marts
+from tests.command import ask, jingxi, marts, take_parsed_of
 
 pytestmark = pytest.mark.shared
 
@@ -89,6 +89,7 @@ def _compare(
     source.mkdir()
     Home(daily).create()
     shutil.copyfile(at_once / "secret.key", daily / "secret.key")
+    take_parsed_of(daily, at_once)
 
     # What the last file says is known on the day after it.
     day_of = {file: dt.date.fromisoformat(file.stem) for file in files[:-1]} | {
