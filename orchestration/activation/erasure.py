@@ -6,7 +6,7 @@ The ledger holds keyed hashes only. Files of deliveries are taken in and removed
 from __future__ import annotations
 
 import datetime as dt
-import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from orchestration.activation.payload import PayloadFile
 from orchestration.errors import JingxiError, LockedError
 from orchestration.home import Home
 from orchestration.settings import Settings
-from orchestration.writing.files import write_json
+from orchestration.writing.files import read_json, write_json
 
 ERASED = "erased"
 
@@ -44,9 +44,8 @@ def _mark(home: Home) -> Path:
 
 def unfinished_erasure(home: Home) -> Unfinished | None:
     """What keeps erased people in waiting payloads since a run could not take them out; None when nothing does."""
-    try:
-        told = json.loads(_mark(home).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    told = read_json(_mark(home))
+    if told is None:
         return None
     return Unfinished(dt.datetime.fromisoformat(told["since"]), told["reason"])
 
@@ -63,7 +62,8 @@ def forget_erased(home: Home, settings: Settings, *, at: dt.datetime) -> int:
     except JingxiError as error:
         earlier = unfinished_erasure(home)
         since = earlier.since if earlier else at
-        write_json(_mark(home), {"since": since.isoformat(), "reason": str(error)}, mode=0o600)
+        with suppress(OSError):  # on a full disk, say, what failed is still said
+            write_json(_mark(home), {"since": since.isoformat(), "reason": str(error)}, mode=0o600)
         raise
     _mark(home).unlink(missing_ok=True)
     return rows
