@@ -71,7 +71,7 @@ def draw(results: Sequence[Measured], file: Path) -> None:
         text = f" {result.ratio:.2f} × {result.measure} of ≤ {result.goal:g}"
         axes.text(max(share, 1.0), place, text, va="center", fontsize=9)
     axes.invert_yaxis()
-    axes.set_xlim(0, max([1.0, *shares]) * 1.35)
+    axes.set_xlim(0, max([1.0, *shares]) * 1.7)
     axes.set_xlabel("share of the goal (the line); less is better")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, format="svg", metadata={"Date": None})
