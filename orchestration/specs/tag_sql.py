@@ -306,37 +306,39 @@ def _expires_sql(tag: Tag, table: str = "") -> str:
     return f"{{{{ add_days('{at}confirmed__{tag.code}', {tag.spec.validity_days}) }}}}"
 
 
-def _by_date_config(emptied: str, extra: str = "") -> str:
-    """One set of rows per business day, until the day is dropped; `emptied`: when the day's rows go though no new ones come."""
+def _by_date_config(extra: str) -> str:
+    """One set of rows per business day, until the day is dropped."""
     return f"""{{{{
     config(
-        materialized="incremental",
-        incremental_strategy="delete+insert",
-        unique_key="as_of_date",
-        full_refresh=false,
-        on_schema_change="append_new_columns",
-        pre_hook="{{% if is_incremental() %}}delete from {{{{ this }}}} where as_of_date = {{{{ as_of() }}}}{emptied}{{% endif %}}",
+        materialized="by_date",
 {extra}    )
 }}}}
 """
 
 
-# What reads the day it goes on from, which may be as_of itself, must find it.
-_WITHOUT_USERS = " and not exists (select 1 from {{ ref('int_tags__judged') }})"
 _UNTIL_EXPIRED = (
     """        post_hook="delete from {{ this }} where {{ wide_day_expired('as_of_date', this) }}",\n"""
 )
 # Whether the users of whom anything changed since a day that is held are known.
 _GOES_ON = """{% set forward = (
-    is_incremental()
+    holds_days()
     and has_gone_forward("int_tags__judged")
     and has_rows("select 1 as one from " ~ ref("int_tags__user_days") ~ " where as_of_date = " ~ forward_from())
 ) %}
 """
 
 
+# The counts of the day gone on from; those of as_of itself are being replaced.
 _COUNTS_GO_ON = """{% set forward = (
-    forward and has_rows("select 1 as one from " ~ this ~ " where as_of_date = " ~ forward_from())
+    forward
+    and has_rows(
+        "select 1 as one from "
+        ~ this
+        ~ " where as_of_date = "
+        ~ forward_from()
+        ~ " and as_of_date < "
+        ~ as_of()
+    )
 ) %}
 """
 
@@ -356,7 +358,7 @@ def _shown(tags: Sequence[Tag], table: str = "judged") -> list[tuple[str, str]]:
 def user_days_sql() -> str:
     """Model int_tags__user_days: which row of int_tags__versions shows a user's tags on a business day."""
     return (
-        _by_date_config(_WITHOUT_USERS, _UNTIL_EXPIRED)
+        _by_date_config(_UNTIL_EXPIRED)
         + model_header("dbt_project/specs/tags/")
         + """with
     judged as (select * from {{ ref('int_tags__judged') }}),
@@ -371,10 +373,8 @@ from final
 
 _VERSIONS_CONFIG = """{{
     config(
-        materialized="incremental",
+        materialized="by_date",
         incremental_strategy="append",
-        full_refresh=false,
-        on_schema_change="append_new_columns",
         post_hook="delete from {{ this }} where version not in (select version from {{ ref('int_tags__user_days') }})",
     )
 }}
@@ -398,7 +398,7 @@ def versions_sql(tags: Sequence[Tag]) -> str:
         where
             true
             {{% if forward %}} and changed_on > {{{{ forward_from() }}}}{{% endif %}}
-            {{% if is_incremental() %}}
+            {{% if holds_days() %}}
             and not exists (
                 select 1
                 from {{{{ this }}}} as held
@@ -437,7 +437,7 @@ def day_counts_sql(tags: Sequence[Tag]) -> str:
     )
     held = ", ".join(["versions.user_id", *(f"versions.{value_column(tag.code)}" for tag in tags)])
     return (
-        _by_date_config(_WITHOUT_USERS, _UNTIL_EXPIRED)
+        _by_date_config(_UNTIL_EXPIRED)
         + model_header("dbt_project/specs/tags/")
         + "-- depends_on: {{ ref('int_tags__judged') }}, {{ ref('int_tags__user_days') }}, {{ ref('int_tags__versions') }}\n"
         + _GOES_ON
@@ -530,7 +530,7 @@ def kept_sql(tags: Sequence[Tag]) -> str:
     union = "\n        union all\n".join(parts)
     listed = ", ".join(literal(tag.code) for tag in keeps) or "''"
     return (
-        _by_date_config("", _UNTIL_EXPIRED)
+        _by_date_config(_UNTIL_EXPIRED)
         + model_header("dbt_project/specs/tags/")
         + f"""with
     judged as (select * from {{{{ ref('int_tags__judged') }}}}),
@@ -946,7 +946,7 @@ from final
     )
 
 
-_HISTORY_CONFIG = _by_date_config("", """        meta={"by_date": "as_of_date"},\n""")
+_HISTORY_CONFIG = _by_date_config("""        meta={"by_date": "as_of_date"},\n""")
 
 
 def history_sql(tags: Sequence[Tag]) -> str:

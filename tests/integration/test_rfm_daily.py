@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from orchestration.home import DBT_PROJECT_DIR, PROJECT_ROOT, Home
 from tests.command import environment
 
-Rows = list[tuple[str, str, str]]
+Rows = list[tuple[Any, ...]]
 
 
 class Warehouse:
@@ -24,7 +26,7 @@ class Warehouse:
         home.create()
         self.run("seed", "--select", "rfm_cells", day=dt.date(2026, 1, 1))
 
-    def run(self, *arguments: str, day: dt.date) -> None:
+    def run(self, *arguments: str, day: dt.date, succeeds: bool = True) -> None:
         outcome = subprocess.run(
             [
                 Path(sys.executable).with_name("dbt"),
@@ -39,24 +41,27 @@ class Warehouse:
             text=True,
             check=False,
         )
-        assert outcome.returncode == 0, outcome.stdout
+        assert (outcome.returncode == 0) is succeeds, outcome.stdout
 
-    def build(self, day: dt.date, buyers: Rows, *more: str) -> None:
+    def build(self, day: dt.date, buyers: Rows, *more: str, succeeds: bool = True) -> None:
         with duckdb.connect(str(self.home.warehouse)) as connection:
             connection.execute("create schema if not exists intermediate")
             connection.execute(
                 "create or replace table intermediate.int_rfm__scores "
-                "(user_id varchar, cell varchar, monetary decimal(18, 4))"
+                "(user_id varchar, cell varchar, monetary varchar)"
             )
             for row in buyers:
                 connection.execute("insert into intermediate.int_rfm__scores values (?, ?, ?)", row)
-        self.run("run", "--select", "rfm_daily", *more, day=day)
+        self.run("run", "--select", "rfm_daily", *more, day=day, succeeds=succeeds)
 
-    def rows(self) -> list[tuple[str, str, str]]:
-        with duckdb.connect(str(self.home.warehouse), read_only=True) as connection:
-            return connection.execute(
-                "select cast(as_of_date as varchar), user_id, cell from marts.rfm_daily order by 1, 2"
-            ).fetchall()
+    def execute(self, statement: str) -> Rows:
+        with duckdb.connect(str(self.home.warehouse)) as connection:
+            return connection.execute(statement).fetchall()
+
+    def rows(self) -> Rows:
+        return self.execute(
+            "select cast(as_of_date as varchar), user_id, cell from marts.rfm_daily order by 1, 2"
+        )
 
 
 @pytest.mark.long
@@ -78,3 +83,15 @@ def test_days_are_replaced_whole_and_kept(tmp_path: Path) -> None:
 
     warehouse.build(first, [])
     assert warehouse.rows() == day_two
+
+    # What cannot be computed leaves the day as it was; a column that the table lacks is empty in the other days.
+    warehouse.execute("alter table marts.rfm_daily drop column monetary")
+    warehouse.build(second, [("e", value, "7"), ("f", value, "much")], succeeds=False)
+    assert warehouse.rows() == day_two
+    assert ("monetary",) not in warehouse.execute("select column_name from (describe marts.rfm_daily)")
+    warehouse.build(first, [("e", value, "7")])
+    assert warehouse.rows() == [("2026-01-01", "e", value), *day_two]
+    assert warehouse.execute("select monetary from marts.rfm_daily order by user_id") == [
+        *((None,), (None,)),
+        (Decimal("7.0000"),),
+    ]

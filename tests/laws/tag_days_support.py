@@ -83,7 +83,7 @@ class TagWarehouse:
             has_gone_forward=lambda model: since is not None and self.running.get(model) == (as_of, since),
             build_anew=lambda: self.running.pop(name),
             has_rows=self._has_rows,
-            is_incremental=lambda: there,
+            holds_days=lambda: there,
             config=lambda **given: settings.update(given) or "",
             counted_rows=counted_rows,
             scratch_name=lambda part: f"{name}__{part}",
@@ -109,11 +109,10 @@ class TagWarehouse:
         elif kind == "table" or not there or (kind == "running" and not forward):
             run(f"create or replace table {name} as {query}")
         elif kind in ("by_date", "append"):
-            run(hooks["pre"])
-            run(f"create or replace temp table delta as {query}")
+            run("begin")
             if kind == "by_date":
-                run(f"delete from {name} where as_of_date in (select as_of_date from delta)")
-            run(f"insert into {name} by name select * from delta")
+                run(f"delete from {name} where as_of_date = date '{as_of}'")
+            run(f"insert into {name} by name {query}")
         else:
             run(f"create or replace temp table delta as {query}")
             for statement in hooks["pre"].split("; "):
@@ -126,3 +125,5 @@ class TagWarehouse:
             self.running[name] = as_of, since if forward else None
         if kind in ("by_date", "append"):
             run(hooks["post"])
+            if there:
+                run("commit")

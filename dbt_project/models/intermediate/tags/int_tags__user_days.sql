@@ -1,11 +1,6 @@
 {{
     config(
-        materialized="incremental",
-        incremental_strategy="delete+insert",
-        unique_key="as_of_date",
-        full_refresh=false,
-        on_schema_change="append_new_columns",
-        pre_hook="{% if is_incremental() %}delete from {{ this }} where as_of_date = {{ as_of() }} and not exists (select 1 from {{ ref('int_tags__judged') }}){% endif %}",
+        materialized="by_date",
         post_hook="delete from {{ this }} where {{ wide_day_expired('as_of_date', this) }}",
     )
 }}

@@ -1,17 +1,10 @@
 {{
     config(
-        materialized="incremental",
-        incremental_strategy="delete+insert",
-        unique_key="as_of_date",
-        full_refresh=false,
-        on_schema_change="append_new_columns",
-        pre_hook="{% if is_incremental() %}delete from {{ this }} where as_of_date = {{ as_of() }}{% endif %}",
+        materialized="by_date",
         meta={"by_date": "as_of_date"},
     )
 }}
 
--- The hook empties the day also when no audience is declared any more; then no new row would tell which
--- day to replace.
 with
 
     candidates as (select * from {{ ref("int_audiences__candidates") }}),
@@ -25,7 +18,7 @@ with
     -- Only a day inside the window that every run fills is looked at, so that it does not matter which
     -- days happen to have been built before.
     held as (
-        {% if is_incremental() and var("history_days") > 1 %}
+        {% if holds_days() and var("history_days") > 1 %}
             select audience, members_count from {{ this }} where as_of_date = {{ add_days(as_of(), -1) }}
         {% else %}select audience, 0 as members_count from definitions where false
         {% endif %}

@@ -1,10 +1,6 @@
 {{
     config(
-        materialized="incremental",
-        incremental_strategy="delete+insert",
-        unique_key="as_of_date",
-        full_refresh=false,
-        on_schema_change="append_new_columns",
+        materialized="by_date",
         meta={"by_date": "as_of_date"},
     )
 }}

@@ -1,0 +1,38 @@
+{#-
+    A table with one set of rows per business day, in the column `as_of_date`. The model yields the rows of as_of; they
+    replace those that the table holds of that day, also when there are none, straight from the query: a day may have more
+    rows than fit into memory. Other days stay, also when everything is rebuilt. With `incremental_strategy="append"`
+    rows are only added. A new column is added to the table, null in earlier days; one that is gone stays.
+
+    What a model reads of its own table is without the rows of as_of. All in one transaction: a failed query leaves the
+    table as it was. Whether there is a table yet: `holds_days()`.
+-#}
+{% materialization by_date, default %}
+    {%- set existing_relation = load_cached_relation(this) -%}
+    {%- set target_relation = this.incorporate(type="table") -%}
+
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+
+    {% if existing_relation is none %}
+        {% call statement("main") -%}
+            {{ create_table_as(False, target_relation, compiled_code) }}
+        {%- endcall %}
+    {% else %}
+        {%- if config.get("contract").enforced -%} {% do get_assert_columns_equivalent(compiled_code) %}
+        {%- endif -%}
+        {%- set names = add_new_columns(target_relation, compiled_code) -%}
+        {%- if config.get("incremental_strategy") != "append" -%}
+            {% do run_sql("replaced", "delete from " ~ target_relation ~ " where as_of_date = " ~ as_of()) %}
+        {%- endif -%}
+        {%- set day_rows = "select " ~ names ~ " from (" ~ compiled_code ~ "\n) as day_rows" -%}
+        {% do run_sql("main", "insert into " ~ target_relation ~ " (" ~ names ~ ") " ~ day_rows) %}
+    {% endif %}
+
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {% do persist_docs(target_relation, model) %}
+    {{ adapter.commit() }}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+
+    {{ return({"relations": [target_relation]}) }}
+{% endmaterialization %}
