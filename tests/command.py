@@ -18,6 +18,8 @@ from typing import Any
 
 import duckdb
 
+from orchestration.warehouse.quick_dbt import TEMPLATES
+
 EXECUTABLE = Path(sys.executable).with_name("jingxi")
 # A server that has imported what a run imports, five seconds of it, and forks for each command. It imports no module
 # that looks at the environment or at the terminal: each command has its own.
@@ -26,7 +28,7 @@ _SERVER.set_forkserver_preload(["tests.a_script", "orchestration.cli.running", "
 # What dbt parsed is the same for every home with the same settings, and worth ten seconds of each new one. The stamp
 # says what it was parsed from: a home takes what does not fit for what it is.
 _PARSED = Path(__file__).parents[1] / ".pytest_cache" / "parsed"
-_PARSED_FILES = ("manifest.json", "partial_parse.msgpack", "project.json", "project.stamp")
+_PARSED_FILES = (TEMPLATES, "manifest.json", "partial_parse.msgpack", "project.json", "project.stamp")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from orchestration.home import DBT_PROJECT_DIR, Home
 from orchestration.ingestion.contracts import TABLES_BY_NAME
 from orchestration.ingestion.registry import FileEntry, RawFile, Registry, raw_columns, storage_type
 from orchestration.settings import Settings, load_settings
-from orchestration.warehouse.dbt_process import make_no_debug_events
+from orchestration.warehouse.quick_dbt import make_quick
 from orchestration.warehouse.state_day import moving_to
 
 Row = Mapping[str, Any]
@@ -123,7 +123,7 @@ class WarehouseHome:
             variables = json.dumps(settings.dbt_vars(), sort_keys=True)
             choice += ["--vars", variables]
             known_until = settings.history.known_until(dt.date.fromisoformat(as_of)).isoformat()
-        make_no_debug_events()
+        make_quick()
         parsed, kept = self.home.dbt_target / "partial_parse.msgpack", _kept(variables)
         if not parsed.exists() and kept.exists():
             parsed.parent.mkdir(parents=True, exist_ok=True)

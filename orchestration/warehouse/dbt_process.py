@@ -6,13 +6,15 @@ leaves dbt behind, still writing to the warehouse.
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+
+from orchestration.warehouse.quick_dbt import TEMPLATES, make_quick, templates_in, write_no_manifest
 
 # Process of the run that started dbt; named, because it may be gone before dbt looks.
 RUN_VARIABLE = "JINGXI_RUN_PROCESS"
@@ -32,28 +34,6 @@ def watch_parent() -> None:
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
 
 
-@functools.cache
-def make_no_debug_events() -> None:
-    """Let dbt make an event of level debug only for a log that shows it.
-
-    dbt fills in, renders and scrubs some twenty of them for each model before it drops each by its level: a sixth of
-    the processor time of a build of small tables.
-    """
-    from dbt_common.events.base_types import BaseEvent, EventLevel
-    from dbt_common.events.event_manager import EventManager
-
-    fire_event = EventManager.fire_event
-
-    def fire_if_shown(
-        self: EventManager, e: BaseEvent, level: EventLevel | None = None, *args: Any, **kwargs: Any
-    ) -> None:
-        shown = (logger.level == EventLevel.DEBUG for logger in self.loggers)
-        if (level or e.level_tag()) != EventLevel.DEBUG or any(shown):
-            fire_event(self, e, level, *args, **kwargs)
-
-    EventManager.fire_event = fire_if_shown  # type: ignore[method-assign]
-
-
 def main() -> None:
     """Run dbt with this process's arguments."""
     if sys.argv[1:] == ["--version"]:
@@ -61,10 +41,14 @@ def main() -> None:
         print(f"installed: {version('dbt-core')}")
         return
     watch_parent()
-    make_no_debug_events()
+    make_quick()
+    if {"build", "test"} & set(sys.argv[1:]):
+        write_no_manifest()
     from dbt.cli.main import cli
 
-    cli()
+    target = os.environ.get("DBT_TARGET_PATH")
+    with templates_in(Path(target) / TEMPLATES) if target else nullcontext():
+        cli()
 
 
 if __name__ == "__main__":

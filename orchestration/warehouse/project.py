@@ -20,6 +20,7 @@ from orchestration.ingestion.registry import Registry
 from orchestration.lock import RunLock
 from orchestration.settings import Settings
 from orchestration.warehouse.dbt_process import RUN_VARIABLE
+from orchestration.warehouse.quick_dbt import TEMPLATES
 from orchestration.warehouse.session import (
     AS_OF_VARIABLE,
     INPUT_HASH_VARIABLE,
@@ -143,6 +144,8 @@ def ensure_manifest(home: Home, settings: Settings) -> Path:
         environment = dbt_environment(home, settings, settings.schedule.first_day, "")
         with RunLock(home).hold("preparing dbt"):
             stamp.unlink(missing_ok=True)
+            # Those of the project as it was would stay for ever.
+            (home.dbt_target / TEMPLATES).unlink(missing_ok=True)
             run_dbt(home, dbt_args("parse", settings), environment)
             part = manifest.with_suffix(".part")
             shutil.copyfile(home.dbt_target / "manifest.json", part)

@@ -20,6 +20,7 @@ from orchestration.errors import BuildError
 from orchestration.home import Home
 from orchestration.settings import Settings
 from orchestration.warehouse.project import dbt_args, dbt_environment, input_hash, run_dbt
+from orchestration.warehouse.quick_dbt import TEMPLATES
 from orchestration.warehouse.state_day import forget_state_day, held_day
 
 TABLE = "user_wide"
@@ -177,9 +178,9 @@ def _scratch(home: Home) -> Iterator[Home]:
         shutil.copytree(home.state, scratch.state)
         shutil.copy2(home.secret_key_file, scratch.secret_key_file)
         scratch.create()
-        parsed = home.dbt_target / "partial_parse.msgpack"
-        if parsed.exists():
-            shutil.copy2(parsed, scratch.dbt_target / parsed.name)
+        for made in ("partial_parse.msgpack", TEMPLATES):
+            if (home.dbt_target / made).exists():
+                shutil.copy2(home.dbt_target / made, scratch.dbt_target)
         yield scratch
     finally:
         shutil.rmtree(scratch.path, ignore_errors=True)

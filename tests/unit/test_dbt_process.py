@@ -17,7 +17,7 @@ from dbt_common.events.types import Note
 
 from orchestration.assets.warehouse import _with_row_counts
 from orchestration.home import Home
-from orchestration.warehouse.dbt_process import make_no_debug_events
+from orchestration.warehouse.quick_dbt import make_no_debug_events
 
 
 @pytest.fixture
