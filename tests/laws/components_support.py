@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import jinja2
+
+from tests.laws import Templates
 
 MACROS = Path(__file__).parents[2] / "dbt_project" / "macros"
 
@@ -25,7 +26,7 @@ class ComponentMacros:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        self._environment = jinja2.Environment(
+        self._environment = Templates(
             extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"], autoescape=False
         )
         self._environment.globals.update(

@@ -16,7 +16,7 @@ import jinja2
 
 from orchestration.ingestion.contracts import TABLES_BY_NAME
 from orchestration.ingestion.registry import raw_columns, storage_type
-from tests.laws import BUSINESS_TIME
+from tests.laws import BUSINESS_TIME, Templates
 from tests.laws.components_support import ComponentMacros
 
 DBT = Path(__file__).parents[2] / "dbt_project"
@@ -90,7 +90,7 @@ def rendered(model: str, forward: bool = False, has_rows: Callable[[str], bool] 
 
 @cache
 def _template(model: str, forward: bool) -> jinja2.Template:
-    environment = jinja2.Environment(extensions=["jinja2.ext.do"], autoescape=False)
+    environment = Templates(extensions=["jinja2.ext.do"], autoescape=False)
     special: dict[str, Callable[[str], str]] = {
         "ever_arrived": lambda table: f"arrived_{table}",
         "ever_arrived_since": lambda table: f"since_{table}",
