@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Mapping, Sequence
 
 from orchestration.specs.catalog import Column, Segment, ValueType
@@ -42,6 +44,26 @@ class TagNames(UserNames):
 
 
 _NAMES = TagNames(DBT_NAMES)
+
+
+def _jinja_text(sql: str) -> str:
+    """SQL as a text inside a Jinja expression; macros called in it are called there."""
+    return re.sub(r"\{\{ (.*?) \}\}", r'" ~ \1 ~ "', json.dumps(sql, ensure_ascii=False))
+
+
+def _stacked_sql(
+    relation: str, keep: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> str:
+    """Query that sets what `relation` says side by side one below the other: macro `stacked`, or nothing without rows."""
+    if not rows:
+        empty = ", ".join([*keep, *(f"null as {name}" for name in columns)])
+        return f"        select {empty} from {relation} where false"
+    names = ", ".join(json.dumps(name) for name in columns)
+    kept = ", ".join(json.dumps(name) for name in keep)
+    listed = ",\n".join(f"            [{', '.join(map(_jinja_text, row))}]" for row in rows)
+    return f"""        {{{{ stacked("{relation}", [{kept}], [{names}], [
+{listed},
+        ]) }}}}"""
 
 
 def value_column(code: str) -> str:
@@ -151,7 +173,7 @@ def _pivot_sql(tags: Sequence[Tag]) -> str:
 
 _JUDGED_CONFIG = """{{
     config(
-        materialized="running", unique_key="user_id", meta={"tombstones": true, "scratch": ["changed"]}
+        materialized="running", unique_key="user_id", meta={"replaced": "changed", "scratch": ["changed"]}
     )
 }}
 """
@@ -267,18 +289,10 @@ with
     ),
 
     final as (
-        {{% if forward %}}
-        select changed.user_id, {", ".join(f"judged.{name}" for name in held[1:]) or "1 as nothing"},
-            {_row_hash([salt, *(f"judged.{name}" for name in hashed)])} as facts_hash,
-            cast({{{{ as_of() }}}} as date) as changed_on, judged.user_id is null as is_gone
-        from changed
-        left join judged on changed.user_id = judged.user_id
-        {{% else %}}
         select user_id, {", ".join(held[1:]) or "1 as nothing"},
             {_row_hash([salt, *hashed])} as facts_hash,
             cast({{{{ as_of() }}}} as date) as changed_on
         from judged
-        {{% endif %}}
     )
 
 select *
@@ -421,17 +435,13 @@ from final
 
 def day_counts_sql(tags: Sequence[Tag]) -> str:
     """Model int_tags__day_counts: how many users show a value on a day; going forward, only who moved is counted."""
-    moves = [
-        f"        select {literal(tag.code)} as tag, {value_column(tag.code)} as value, sum(step) as users_count\n"
-        f"        from sides\n        group by {value_column(tag.code)}"
-        for tag in tags
-    ] or ["        select '' as tag, '' as value, 0 as users_count from sides where false"]
-    counts = [
-        f"        select {literal(tag.code)} as tag, {_set_value(tag, 'judged')} as value, count(*) as users_count\n"
-        f"        from judged\n        group by {_set_value(tag, 'judged')}"
-        for tag in tags
-    ] or ["        select '' as tag, '' as value, 0 as users_count from judged where false"]
-    together = "\n        union all\n"
+    shown = ("tag", "value")
+    moved = _stacked_sql(
+        "sides", ("step",), shown, [(literal(tag.code), value_column(tag.code)) for tag in tags]
+    )
+    found = _stacked_sql(
+        "judged", (), shown, [(literal(tag.code), _set_value(tag, "judged")) for tag in tags]
+    )
     columns = ", ".join(
         ["user_id", *(f"{_set_value(tag, 'judged')} as {value_column(tag.code)}" for tag in tags)]
     )
@@ -457,9 +467,7 @@ def day_counts_sql(tags: Sequence[Tag]) -> str:
             and not exists (select 1 from same where same.user_id = held.user_id)
     ),
 
-    versions as (
-        select * from {{{{ ref('int_tags__versions') }}}} where user_id in (select user_id from before)
-    ),
+    versions as (select * from {{{{ ref('int_tags__versions') }}}}),
 
     sides as (
         select {columns}, 1 as step
@@ -471,19 +479,26 @@ def day_counts_sql(tags: Sequence[Tag]) -> str:
         inner join versions on before.user_id = versions.user_id and before.version = versions.version
     ),
 
+    moved as (
+{moved}
+    ),
+
     counted as (
         select tag, value, users_count
         from {{{{ this }}}}
         where as_of_date = {{{{ forward_from() }}}}
         union all
-{together.join(moves)}
+        select tag, value, step as users_count
+        from moved
     ),
     {{% else %}}
     judged as (select * from {{{{ ref('int_tags__judged') }}}}),
 
-    counted as (
-{together.join(counts)}
+    found as (
+{found}
     ),
+
+    counted as (select tag, value, 1 as users_count from found),
     {{% endif %}}
 
     final as (
@@ -659,23 +674,8 @@ from final
 
 
 # A project without tags keeps its marts, empty.
-_NO_TAGS_SET = """        select
-            user_id,
-            '' as tag,
-            '' as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where false"""
 _NO_TAGS_COUNTED = """        select '' as tag, 0 as users_count, 0 as known_count
         from evaluated
-        where false"""
-_NO_TAGS_MOVED = """        select user_id, '' as tag, '' as old_value, '' as new_value, false as is_known, false as is_user, false as has_expired, cast(null as date) as kept_on
-        from pairs
         where false"""
 
 
@@ -784,9 +784,22 @@ def _other_users_sql(tags: Sequence[Tag]) -> str:
     return "\nunion\n".join(parts)
 
 
+# What int_tags__evaluated says of each tag, as user_tags shows it.
+_SET_COLUMNS = (
+    "tag",
+    "tag_value",
+    "weight",
+    "first_on",
+    "last_confirmed_on",
+    "expires_on",
+    "evidence_count",
+    "last_activity",
+)
+
+
 def user_tags_sql(tags: Sequence[Tag]) -> str:
     """Model user_tags: one row per user and tag that is set."""
-    parts = []
+    rows = []
     for tag in tags:
         has = dict(_declared(tag))
         column, code = value_column(tag.code), tag.code
@@ -794,21 +807,21 @@ def user_tags_sql(tags: Sequence[Tag]) -> str:
         confirmed = f"coalesce(confirmed__{code}, {{{{ as_of() }}}})" if can_confirm else "{{ as_of() }}"
         kept = tag.spec.empty_result == "keep" and tag.has_expiry
         expires = f"expires__{code}" if kept else _expires_sql(tag)
-        parts.append(
-            f"""        select
-            user_id,
-            {literal(code)} as tag,
-            {_text_sql(tag, column)} as tag_value,
-            {f"coalesce(cast(weight__{code} as double), 1)" if "weight" in has else "cast(1 as double)"} as weight,
-            {f"first__{code}" if "first" in has else "cast(null as date)"} as first_on,
-            {confirmed} as last_confirmed_on,
-            {expires} as expires_on,
-            {f"coalesce(cast(evidence__{code} as bigint), 1)" if "evidence" in has else "cast(1 as bigint)"} as evidence_count,
-            {f"activity__{code}" if "activity" in has else "cast(null as varchar)"} as last_activity
-        from evaluated
-        where {_is_set(tag)}"""
+        rows.append(
+            (
+                literal(code),
+                _text_sql(tag, column),
+                f"coalesce(cast(weight__{code} as double), 1)" if "weight" in has else "cast(1 as double)",
+                f"first__{code}" if "first" in has else "cast(null as date)",
+                confirmed,
+                expires,
+                f"coalesce(cast(evidence__{code} as bigint), 1)"
+                if "evidence" in has
+                else "cast(1 as bigint)",
+                f"activity__{code}" if "activity" in has else "cast(null as varchar)",
+            )
         )
-    union = "\n        union all\n".join(parts or [_NO_TAGS_SET])
+    stacked = _stacked_sql("evaluated", ("user_id",), _SET_COLUMNS, rows)
     among = "{% if forward %} where user_id in (select user_id from touched){% endif %}"
     interests = ", ".join(literal(tag.code) for tag in tags if tag.spec.interest is not None) or "''"
     return (
@@ -818,7 +831,7 @@ def user_tags_sql(tags: Sequence[Tag]) -> str:
         materialized="running",
         unique_key="user_id",
         pre_hook="{{% if is_forward() %}}{_carry_sql(tags)}{{% endif %}}",
-        meta={{"tombstones": true, "scratch": ["others", "touched", "evaluated"]}},
+        meta={{"replaced": "touched", "scratch": ["others", "touched"]}},
     )
 }}}}
 -- depends_on: {{{{ ref('int_tags__judged') }}}}, {{{{ ref('int_tags__kept') }}}}, {{{{ ref('int_tags__evaluated') }}}}
@@ -860,7 +873,7 @@ with
     {{% if forward %}}
     touched as ({{{{ counted_rows("touched", touched) }}}}),
 
-    evaluated as ({{{{ counted_rows("evaluated", evaluated) }}}}),
+    evaluated as ({{{{ evaluated }}}}),
     {{% else %}}
     evaluated as (select * from {{{{ ref('int_tags__evaluated') }}}}),
     {{% endif %}}
@@ -875,9 +888,11 @@ with
             {{% if forward %}} and user_id in (select user_id from touched){{% endif %}}
     ),
 
-    set_tags as (
-{union}
+    all_tags as (
+{stacked}
     ),
+
+    set_tags as (select * from all_tags where tag_value is not null),
 
     window_start as (
         {_WINDOW_START}
@@ -905,7 +920,7 @@ with
         left join interests on set_tags.user_id = interests.user_id and set_tags.tag = interests.tag
     ),
 
-    rows_of_users as (
+    final as (
         select
             user_id,
             cast(tag as {{{{ dbt.type_string() }}}}) as tag,
@@ -917,27 +932,6 @@ with
             evidence_count,
             cast(last_activity as {{{{ dbt.type_string() }}}}) as last_activity
         from dated
-    ),
-
-    final as (
-        {{% if forward %}}
-        -- Who has no tag any more only loses the rows of the day held.
-        select
-            touched.user_id,
-            own.tag,
-            own.value,
-            own.weight,
-            own.first_set_at,
-            own.last_confirmed_at,
-            own.expires_at,
-            own.evidence_count,
-            own.last_activity,
-            own.tag is null as is_gone
-        from touched
-        left join rows_of_users as own on touched.user_id = own.user_id
-        {{% else %}}
-        select * from rows_of_users
-        {{% endif %}}
     )
 
 select *
@@ -977,7 +971,7 @@ def history_sql(tags: Sequence[Tag]) -> str:
         inner join versions on days.user_id = versions.user_id and days.version = versions.version
         left join kept on moved_users.user_id = kept.user_id and kept.as_of_date = {day}"""
 
-    parts, selected = [], ""
+    rows, selected = [], ""
     for tag in tags:
         code, column = tag.code, value_column(tag.code)
         expired = "false"
@@ -994,20 +988,15 @@ def history_sql(tags: Sequence[Tag]) -> str:
         )
         if tag.spec.empty_result == "keep":
             selected += f", later.{kept}"
-        parts.append(
-            f"""        select
-            user_id,
-            {literal(code)} as tag,
-            old__{code} as old_value,
-            new__{code} as new_value,
-            {known_column(code)} as is_known,
-            is_user,
-            expired__{code} as has_expired,
-            {kept} as kept_on
-        from pairs
-        where old__{code} is distinct from new__{code}"""
+        rows.append(
+            (literal(code), f"old__{code}", f"new__{code}", known_column(code), f"expired__{code}", kept)
         )
-    union = "\n        union all\n".join(parts or [_NO_TAGS_MOVED])
+    sides = _stacked_sql(
+        "pairs",
+        ("user_id", "is_user"),
+        ("tag", "old_value", "new_value", "is_known", "has_expired", "kept_on"),
+        rows,
+    )
     moves = " or ".join(
         f"earlier.{value_column(tag.code)} is distinct from later.{value_column(tag.code)}" for tag in tags
     )
@@ -1075,9 +1064,11 @@ with
         where {moves or "false"}
     ),
 
-    moved as (
-{union}
+    sides as (
+{sides}
     ),
+
+    moved as (select * from sides where old_value is distinct from new_value),
 
     final as (
         select

@@ -10,6 +10,8 @@ from typing import Any
 import duckdb
 import jinja2
 
+from orchestration.home import DBT_PROJECT_DIR
+
 # In the order of building, with what they are built as.
 MODELS = {
     "int_tags__judged": "running",
@@ -23,6 +25,10 @@ MODELS = {
     "tag_coverage": "table",
     "int_tags__value_counts": "table",
 }
+
+
+_MACRO = DBT_PROJECT_DIR / "macros" / "stacked.sql"
+stacked = jinja2.Environment(autoescape=False).from_string(_MACRO.read_text()).module.duckdb__stacked  # type: ignore[attr-defined]
 
 
 class _Dbt:
@@ -87,6 +93,7 @@ class TagWarehouse:
             config=lambda **given: settings.update(given) or "",
             counted_rows=counted_rows,
             scratch_name=lambda part: f"{name}__{part}",
+            stacked=stacked,
             row_hash=lambda columns: f"hash({', '.join(columns)})",
             days_between=lambda earlier, later: f"date_diff('day', {earlier}, {later})",
             add_days=lambda date, days: f"({date} + {days})",
@@ -114,13 +121,16 @@ class TagWarehouse:
                 run(f"delete from {name} where as_of_date = date '{as_of}'")
             run(f"insert into {name} by name {query}")
         else:
-            run(f"create or replace temp table delta as {query}")
+            replaced = f"{name}__{settings['meta']['replaced']}"
+            run("begin")
             for statement in hooks["pre"].split("; "):
                 run(statement)
-            run(
-                f"delete from {name} where rowid in (select held.rowid from {name} as held join (select distinct user_id from delta) using (user_id))"
-            )
-            run(f"insert into {name} by name select * exclude (is_gone) from delta where not is_gone")
+            if self._has_rows(f"select 1 from {replaced} limit 1"):
+                run(
+                    f"delete from {name} where rowid in (select held.rowid from {name} as held join {replaced} using (user_id))"
+                )
+            run(f"insert into {name} by name {query}")
+            run("commit")
         if kind == "running":
             self.running[name] = as_of, since if forward else None
         if kind in ("by_date", "append"):

@@ -32,6 +32,7 @@ from orchestration.specs.preview import PreviewResult, preview, preview_spec
 from orchestration.specs.preview_funnel import FunnelPreview
 from orchestration.specs.preview_tags import TagsPreview
 from orchestration.specs.tags import Tag
+from tests.laws.tag_days_support import stacked
 
 AS_OF = dt.date(2026, 6, 30)
 # In the order of building.
@@ -75,6 +76,7 @@ def rendered(sql: str, as_of: dt.date = AS_OF) -> str:
             has_gone_forward=lambda model: False,
             counted_rows=lambda name, query: query,
             scratch_name=lambda name: name,
+            stacked=stacked,
             row_hash=lambda columns: f"hash({', '.join(columns)})",
             this="this",
             var=lambda name: {"history_days": 3}[name],

@@ -2,7 +2,8 @@
     A table that is taken from day to day instead of being built anew. What the model yields depends on `is_forward()`:
     built anew, the whole table; going forward, what `incremental_strategy` says:
     - delete+insert: rows that replace those of the same `unique_key` (nulls equal nulls); with meta `tombstones` a
-      row with `is_gone` only deletes;
+      row with `is_gone` only deletes; with meta `replaced`, the name of a scratch table of the model with the `unique_key`
+      of all whose rows are replaced, the new rows are written straight from the query, however many;
     - retire: new rows; rows of the same `unique_key` stay, marked with the day of removal in `removed_on`;
     - compare: the whole set; rows whose `unique_key` it lacks are retired, rows with a new one are added;
     - whole: the whole table, computed from what it held before.
@@ -16,9 +17,12 @@
     {%- set keys = [unique_key] if unique_key is string else unique_key -%}
     {%- set forward = is_forward() -%}
     {%- set delta = this.identifier ~ "__delta" -%}
+    {%- set replaced = model.config.meta.get("replaced") -%}
 
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
-    {%- if forward and strategy != "whole" -%} {% do scratch_table(delta, compiled_code) %} {%- endif -%}
+    {%- if forward and strategy != "whole" and not replaced -%}
+        {% do scratch_table(delta, compiled_code) %}
+    {%- endif -%}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
     {% if not forward or strategy == "whole" %}
@@ -35,8 +39,10 @@
             | map(attribute="quoted")
             | join(", ")
         ) -%}
+        {%- set new_rows = "(" ~ compiled_code ~ "\n)" if replaced else delta -%}
         {%- set replacing -%}
-            select * from {{ delta }} where {{ (config.get("incremental_predicates") or ["true"]) | join(" and ") }}
+            select * from {{ scratch_name(replaced) if replaced else delta }}
+            where {{ (config.get("incremental_predicates") or ["true"]) | join(" and ") }}
         {%- endset -%}
         {%- if strategy == "compare" -%}
             {% call statement("retired") -%}
@@ -70,7 +76,7 @@
             {% call statement("main") -%}
                 insert into {{ target_relation }} ({{ names }})
                 select {{ names }}
-                from {{ delta }}
+                from {{ new_rows }} as new_rows
                 {%- if model.config.meta.get("tombstones") %} where not is_gone {%- endif %}
             {%- endcall %}
         {%- endif -%}

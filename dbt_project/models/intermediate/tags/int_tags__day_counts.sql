@@ -38,9 +38,7 @@ with
             and not exists (select 1 from same where same.user_id = held.user_id)
     ),
 
-    versions as (
-        select * from {{ ref('int_tags__versions') }} where user_id in (select user_id from before)
-    ),
+    versions as (select * from {{ ref('int_tags__versions') }}),
 
     sides as (
         select user_id, cast(judged.tag__browsing_frequency as {{ dbt.type_string() }}) as tag__browsing_frequency, case when judged.tag__active_visitor then 'true' end as tag__active_visitor, case when judged.tag__searcher then 'true' end as tag__searcher, case when judged.tag__open_cart then 'true' end as tag__open_cart, case when judged.tag__browses_without_buying then 'true' end as tag__browses_without_buying, case when judged.tag__night_owl then 'true' end as tag__night_owl, case when judged.tag__weekend_visitor then 'true' end as tag__weekend_visitor, cast(judged.tag__favourite_touchpoint as {{ dbt.type_string() }}) as tag__favourite_touchpoint, case when judged.tag__inviter then 'true' end as tag__inviter, case when judged.tag__koc then 'true' end as tag__koc, case when judged.tag__came_by_invitation then 'true' end as tag__came_by_invitation, case when judged.tag__group_member then 'true' end as tag__group_member, case when judged.tag__sharer then 'true' end as tag__sharer, case when judged.tag__replies then 'true' end as tag__replies, case when judged.tag__reader then 'true' end as tag__reader, case when judged.tag__live_viewer then 'true' end as tag__live_viewer, case when judged.tag__survey_answerer then 'true' end as tag__survey_answerer, cast(judged.tag__message_response as {{ dbt.type_string() }}) as tag__message_response, case when judged.tag__unsubscribed then 'true' end as tag__unsubscribed, case when judged.tag__buys_after_reading then 'true' end as tag__buys_after_reading, cast(judged.tag__churn_risk as {{ dbt.type_string() }}) as tag__churn_risk, cast(judged.tag__value_tier as {{ dbt.type_string() }}) as tag__value_tier, cast(judged.tag__behaviour_cluster as {{ dbt.type_string() }}) as tag__behaviour_cluster, cast(judged.tag__best_contact_channel as {{ dbt.type_string() }}) as tag__best_contact_channel, cast(judged.tag__best_contact_hour as {{ dbt.type_string() }}) as tag__best_contact_hour, case when judged.tag__replenishment_expected then 'true' end as tag__replenishment_expected, cast(judged.tag__gender as {{ dbt.type_string() }}) as tag__gender, cast(judged.tag__generation as {{ dbt.type_string() }}) as tag__generation, cast(judged.tag__province as {{ dbt.type_string() }}) as tag__province, cast(judged.tag__industry as {{ dbt.type_string() }}) as tag__industry, cast(judged.tag__member_level as {{ dbt.type_string() }}) as tag__member_level, case when judged.tag__birthday_soon then 'true' end as tag__birthday_soon, case when judged.tag__family_household then 'true' end as tag__family_household, cast(judged.tag__spending_power as {{ dbt.type_string() }}) as tag__spending_power, cast(judged.tag__price_band as {{ dbt.type_string() }}) as tag__price_band, case when judged.tag__repeat_buyer then 'true' end as tag__repeat_buyer, case when judged.tag__discount_seeker then 'true' end as tag__discount_seeker, case when judged.tag__full_price_buyer then 'true' end as tag__full_price_buyer, case when judged.tag__had_refund then 'true' end as tag__had_refund, cast(judged.tag__buying_rhythm as {{ dbt.type_string() }}) as tag__buying_rhythm, case when judged.tag__coupon_user then 'true' end as tag__coupon_user, cast(judged.tag__next_order_expected as {{ dbt.type_string() }}) as tag__next_order_expected, case when judged.tag__vip_care then 'true' end as tag__vip_care, case when judged.tag__sensitive_skin then 'true' end as tag__sensitive_skin, case when judged.tag__complained then 'true' end as tag__complained, case when judged.tag__koc_candidate then 'true' end as tag__koc_candidate, cast(judged.tag__skin_type as {{ dbt.type_string() }}) as tag__skin_type, cast(judged.tag__skin_concern as {{ dbt.type_string() }}) as tag__skin_concern, cast(judged.tag__stated_style as {{ dbt.type_string() }}) as tag__stated_style, cast(judged.tag__customer_stage as {{ dbt.type_string() }}) as tag__customer_stage, cast(judged.tag__activity as {{ dbt.type_string() }}) as tag__activity, cast(judged.tag__rfm as {{ dbt.type_string() }}) as tag__rfm, case when judged.tag__fresh_contact then 'true' end as tag__fresh_contact, case when judged.tag__contact_lost then 'true' end as tag__contact_lost, case when judged.tag__first_time_buyer then 'true' end as tag__first_time_buyer, cast(judged.tag__favourite_category as {{ dbt.type_string() }}) as tag__favourite_category, cast(judged.tag__favourite_brand as {{ dbt.type_string() }}) as tag__favourite_brand, cast(judged.tag__favourite_style as {{ dbt.type_string() }}) as tag__favourite_style, case when judged.tag__broad_taste then 'true' end as tag__broad_taste, case when judged.tag__collects_favourites then 'true' end as tag__collects_favourites, case when judged.tag__into_skincare then 'true' end as tag__into_skincare, cast(judged.tag__style_interest as {{ dbt.type_string() }}) as tag__style_interest, cast(judged.tag__category_interest as {{ dbt.type_string() }}) as tag__category_interest, cast(judged.tag__solution_interest as {{ dbt.type_string() }}) as tag__solution_interest, cast(judged.tag__brand_interest as {{ dbt.type_string() }}) as tag__brand_interest, cast(judged.tag__topic_interest as {{ dbt.type_string() }}) as tag__topic_interest, cast(judged.tag__campaign_interest as {{ dbt.type_string() }}) as tag__campaign_interest, 1 as step
@@ -52,551 +50,162 @@ with
         inner join versions on before.user_id = versions.user_id and before.version = versions.version
     ),
 
+    moved as (
+        {{ stacked("sides", ["step"], ["tag", "value"], [
+            ["'browsing_frequency'", "tag__browsing_frequency"],
+            ["'active_visitor'", "tag__active_visitor"],
+            ["'searcher'", "tag__searcher"],
+            ["'open_cart'", "tag__open_cart"],
+            ["'browses_without_buying'", "tag__browses_without_buying"],
+            ["'night_owl'", "tag__night_owl"],
+            ["'weekend_visitor'", "tag__weekend_visitor"],
+            ["'favourite_touchpoint'", "tag__favourite_touchpoint"],
+            ["'inviter'", "tag__inviter"],
+            ["'koc'", "tag__koc"],
+            ["'came_by_invitation'", "tag__came_by_invitation"],
+            ["'group_member'", "tag__group_member"],
+            ["'sharer'", "tag__sharer"],
+            ["'replies'", "tag__replies"],
+            ["'reader'", "tag__reader"],
+            ["'live_viewer'", "tag__live_viewer"],
+            ["'survey_answerer'", "tag__survey_answerer"],
+            ["'message_response'", "tag__message_response"],
+            ["'unsubscribed'", "tag__unsubscribed"],
+            ["'buys_after_reading'", "tag__buys_after_reading"],
+            ["'churn_risk'", "tag__churn_risk"],
+            ["'value_tier'", "tag__value_tier"],
+            ["'behaviour_cluster'", "tag__behaviour_cluster"],
+            ["'best_contact_channel'", "tag__best_contact_channel"],
+            ["'best_contact_hour'", "tag__best_contact_hour"],
+            ["'replenishment_expected'", "tag__replenishment_expected"],
+            ["'gender'", "tag__gender"],
+            ["'generation'", "tag__generation"],
+            ["'province'", "tag__province"],
+            ["'industry'", "tag__industry"],
+            ["'member_level'", "tag__member_level"],
+            ["'birthday_soon'", "tag__birthday_soon"],
+            ["'family_household'", "tag__family_household"],
+            ["'spending_power'", "tag__spending_power"],
+            ["'price_band'", "tag__price_band"],
+            ["'repeat_buyer'", "tag__repeat_buyer"],
+            ["'discount_seeker'", "tag__discount_seeker"],
+            ["'full_price_buyer'", "tag__full_price_buyer"],
+            ["'had_refund'", "tag__had_refund"],
+            ["'buying_rhythm'", "tag__buying_rhythm"],
+            ["'coupon_user'", "tag__coupon_user"],
+            ["'next_order_expected'", "tag__next_order_expected"],
+            ["'vip_care'", "tag__vip_care"],
+            ["'sensitive_skin'", "tag__sensitive_skin"],
+            ["'complained'", "tag__complained"],
+            ["'koc_candidate'", "tag__koc_candidate"],
+            ["'skin_type'", "tag__skin_type"],
+            ["'skin_concern'", "tag__skin_concern"],
+            ["'stated_style'", "tag__stated_style"],
+            ["'customer_stage'", "tag__customer_stage"],
+            ["'activity'", "tag__activity"],
+            ["'rfm'", "tag__rfm"],
+            ["'fresh_contact'", "tag__fresh_contact"],
+            ["'contact_lost'", "tag__contact_lost"],
+            ["'first_time_buyer'", "tag__first_time_buyer"],
+            ["'favourite_category'", "tag__favourite_category"],
+            ["'favourite_brand'", "tag__favourite_brand"],
+            ["'favourite_style'", "tag__favourite_style"],
+            ["'broad_taste'", "tag__broad_taste"],
+            ["'collects_favourites'", "tag__collects_favourites"],
+            ["'into_skincare'", "tag__into_skincare"],
+            ["'style_interest'", "tag__style_interest"],
+            ["'category_interest'", "tag__category_interest"],
+            ["'solution_interest'", "tag__solution_interest"],
+            ["'brand_interest'", "tag__brand_interest"],
+            ["'topic_interest'", "tag__topic_interest"],
+            ["'campaign_interest'", "tag__campaign_interest"],
+        ]) }}
+    ),
+
     counted as (
         select tag, value, users_count
         from {{ this }}
         where as_of_date = {{ forward_from() }}
         union all
-        select 'browsing_frequency' as tag, tag__browsing_frequency as value, sum(step) as users_count
-        from sides
-        group by tag__browsing_frequency
-        union all
-        select 'active_visitor' as tag, tag__active_visitor as value, sum(step) as users_count
-        from sides
-        group by tag__active_visitor
-        union all
-        select 'searcher' as tag, tag__searcher as value, sum(step) as users_count
-        from sides
-        group by tag__searcher
-        union all
-        select 'open_cart' as tag, tag__open_cart as value, sum(step) as users_count
-        from sides
-        group by tag__open_cart
-        union all
-        select 'browses_without_buying' as tag, tag__browses_without_buying as value, sum(step) as users_count
-        from sides
-        group by tag__browses_without_buying
-        union all
-        select 'night_owl' as tag, tag__night_owl as value, sum(step) as users_count
-        from sides
-        group by tag__night_owl
-        union all
-        select 'weekend_visitor' as tag, tag__weekend_visitor as value, sum(step) as users_count
-        from sides
-        group by tag__weekend_visitor
-        union all
-        select 'favourite_touchpoint' as tag, tag__favourite_touchpoint as value, sum(step) as users_count
-        from sides
-        group by tag__favourite_touchpoint
-        union all
-        select 'inviter' as tag, tag__inviter as value, sum(step) as users_count
-        from sides
-        group by tag__inviter
-        union all
-        select 'koc' as tag, tag__koc as value, sum(step) as users_count
-        from sides
-        group by tag__koc
-        union all
-        select 'came_by_invitation' as tag, tag__came_by_invitation as value, sum(step) as users_count
-        from sides
-        group by tag__came_by_invitation
-        union all
-        select 'group_member' as tag, tag__group_member as value, sum(step) as users_count
-        from sides
-        group by tag__group_member
-        union all
-        select 'sharer' as tag, tag__sharer as value, sum(step) as users_count
-        from sides
-        group by tag__sharer
-        union all
-        select 'replies' as tag, tag__replies as value, sum(step) as users_count
-        from sides
-        group by tag__replies
-        union all
-        select 'reader' as tag, tag__reader as value, sum(step) as users_count
-        from sides
-        group by tag__reader
-        union all
-        select 'live_viewer' as tag, tag__live_viewer as value, sum(step) as users_count
-        from sides
-        group by tag__live_viewer
-        union all
-        select 'survey_answerer' as tag, tag__survey_answerer as value, sum(step) as users_count
-        from sides
-        group by tag__survey_answerer
-        union all
-        select 'message_response' as tag, tag__message_response as value, sum(step) as users_count
-        from sides
-        group by tag__message_response
-        union all
-        select 'unsubscribed' as tag, tag__unsubscribed as value, sum(step) as users_count
-        from sides
-        group by tag__unsubscribed
-        union all
-        select 'buys_after_reading' as tag, tag__buys_after_reading as value, sum(step) as users_count
-        from sides
-        group by tag__buys_after_reading
-        union all
-        select 'churn_risk' as tag, tag__churn_risk as value, sum(step) as users_count
-        from sides
-        group by tag__churn_risk
-        union all
-        select 'value_tier' as tag, tag__value_tier as value, sum(step) as users_count
-        from sides
-        group by tag__value_tier
-        union all
-        select 'behaviour_cluster' as tag, tag__behaviour_cluster as value, sum(step) as users_count
-        from sides
-        group by tag__behaviour_cluster
-        union all
-        select 'best_contact_channel' as tag, tag__best_contact_channel as value, sum(step) as users_count
-        from sides
-        group by tag__best_contact_channel
-        union all
-        select 'best_contact_hour' as tag, tag__best_contact_hour as value, sum(step) as users_count
-        from sides
-        group by tag__best_contact_hour
-        union all
-        select 'replenishment_expected' as tag, tag__replenishment_expected as value, sum(step) as users_count
-        from sides
-        group by tag__replenishment_expected
-        union all
-        select 'gender' as tag, tag__gender as value, sum(step) as users_count
-        from sides
-        group by tag__gender
-        union all
-        select 'generation' as tag, tag__generation as value, sum(step) as users_count
-        from sides
-        group by tag__generation
-        union all
-        select 'province' as tag, tag__province as value, sum(step) as users_count
-        from sides
-        group by tag__province
-        union all
-        select 'industry' as tag, tag__industry as value, sum(step) as users_count
-        from sides
-        group by tag__industry
-        union all
-        select 'member_level' as tag, tag__member_level as value, sum(step) as users_count
-        from sides
-        group by tag__member_level
-        union all
-        select 'birthday_soon' as tag, tag__birthday_soon as value, sum(step) as users_count
-        from sides
-        group by tag__birthday_soon
-        union all
-        select 'family_household' as tag, tag__family_household as value, sum(step) as users_count
-        from sides
-        group by tag__family_household
-        union all
-        select 'spending_power' as tag, tag__spending_power as value, sum(step) as users_count
-        from sides
-        group by tag__spending_power
-        union all
-        select 'price_band' as tag, tag__price_band as value, sum(step) as users_count
-        from sides
-        group by tag__price_band
-        union all
-        select 'repeat_buyer' as tag, tag__repeat_buyer as value, sum(step) as users_count
-        from sides
-        group by tag__repeat_buyer
-        union all
-        select 'discount_seeker' as tag, tag__discount_seeker as value, sum(step) as users_count
-        from sides
-        group by tag__discount_seeker
-        union all
-        select 'full_price_buyer' as tag, tag__full_price_buyer as value, sum(step) as users_count
-        from sides
-        group by tag__full_price_buyer
-        union all
-        select 'had_refund' as tag, tag__had_refund as value, sum(step) as users_count
-        from sides
-        group by tag__had_refund
-        union all
-        select 'buying_rhythm' as tag, tag__buying_rhythm as value, sum(step) as users_count
-        from sides
-        group by tag__buying_rhythm
-        union all
-        select 'coupon_user' as tag, tag__coupon_user as value, sum(step) as users_count
-        from sides
-        group by tag__coupon_user
-        union all
-        select 'next_order_expected' as tag, tag__next_order_expected as value, sum(step) as users_count
-        from sides
-        group by tag__next_order_expected
-        union all
-        select 'vip_care' as tag, tag__vip_care as value, sum(step) as users_count
-        from sides
-        group by tag__vip_care
-        union all
-        select 'sensitive_skin' as tag, tag__sensitive_skin as value, sum(step) as users_count
-        from sides
-        group by tag__sensitive_skin
-        union all
-        select 'complained' as tag, tag__complained as value, sum(step) as users_count
-        from sides
-        group by tag__complained
-        union all
-        select 'koc_candidate' as tag, tag__koc_candidate as value, sum(step) as users_count
-        from sides
-        group by tag__koc_candidate
-        union all
-        select 'skin_type' as tag, tag__skin_type as value, sum(step) as users_count
-        from sides
-        group by tag__skin_type
-        union all
-        select 'skin_concern' as tag, tag__skin_concern as value, sum(step) as users_count
-        from sides
-        group by tag__skin_concern
-        union all
-        select 'stated_style' as tag, tag__stated_style as value, sum(step) as users_count
-        from sides
-        group by tag__stated_style
-        union all
-        select 'customer_stage' as tag, tag__customer_stage as value, sum(step) as users_count
-        from sides
-        group by tag__customer_stage
-        union all
-        select 'activity' as tag, tag__activity as value, sum(step) as users_count
-        from sides
-        group by tag__activity
-        union all
-        select 'rfm' as tag, tag__rfm as value, sum(step) as users_count
-        from sides
-        group by tag__rfm
-        union all
-        select 'fresh_contact' as tag, tag__fresh_contact as value, sum(step) as users_count
-        from sides
-        group by tag__fresh_contact
-        union all
-        select 'contact_lost' as tag, tag__contact_lost as value, sum(step) as users_count
-        from sides
-        group by tag__contact_lost
-        union all
-        select 'first_time_buyer' as tag, tag__first_time_buyer as value, sum(step) as users_count
-        from sides
-        group by tag__first_time_buyer
-        union all
-        select 'favourite_category' as tag, tag__favourite_category as value, sum(step) as users_count
-        from sides
-        group by tag__favourite_category
-        union all
-        select 'favourite_brand' as tag, tag__favourite_brand as value, sum(step) as users_count
-        from sides
-        group by tag__favourite_brand
-        union all
-        select 'favourite_style' as tag, tag__favourite_style as value, sum(step) as users_count
-        from sides
-        group by tag__favourite_style
-        union all
-        select 'broad_taste' as tag, tag__broad_taste as value, sum(step) as users_count
-        from sides
-        group by tag__broad_taste
-        union all
-        select 'collects_favourites' as tag, tag__collects_favourites as value, sum(step) as users_count
-        from sides
-        group by tag__collects_favourites
-        union all
-        select 'into_skincare' as tag, tag__into_skincare as value, sum(step) as users_count
-        from sides
-        group by tag__into_skincare
-        union all
-        select 'style_interest' as tag, tag__style_interest as value, sum(step) as users_count
-        from sides
-        group by tag__style_interest
-        union all
-        select 'category_interest' as tag, tag__category_interest as value, sum(step) as users_count
-        from sides
-        group by tag__category_interest
-        union all
-        select 'solution_interest' as tag, tag__solution_interest as value, sum(step) as users_count
-        from sides
-        group by tag__solution_interest
-        union all
-        select 'brand_interest' as tag, tag__brand_interest as value, sum(step) as users_count
-        from sides
-        group by tag__brand_interest
-        union all
-        select 'topic_interest' as tag, tag__topic_interest as value, sum(step) as users_count
-        from sides
-        group by tag__topic_interest
-        union all
-        select 'campaign_interest' as tag, tag__campaign_interest as value, sum(step) as users_count
-        from sides
-        group by tag__campaign_interest
+        select tag, value, step as users_count
+        from moved
     ),
     {% else %}
     judged as (select * from {{ ref('int_tags__judged') }}),
 
-    counted as (
-        select 'browsing_frequency' as tag, cast(judged.tag__browsing_frequency as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__browsing_frequency as {{ dbt.type_string() }})
-        union all
-        select 'active_visitor' as tag, case when judged.tag__active_visitor then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__active_visitor then 'true' end
-        union all
-        select 'searcher' as tag, case when judged.tag__searcher then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__searcher then 'true' end
-        union all
-        select 'open_cart' as tag, case when judged.tag__open_cart then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__open_cart then 'true' end
-        union all
-        select 'browses_without_buying' as tag, case when judged.tag__browses_without_buying then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__browses_without_buying then 'true' end
-        union all
-        select 'night_owl' as tag, case when judged.tag__night_owl then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__night_owl then 'true' end
-        union all
-        select 'weekend_visitor' as tag, case when judged.tag__weekend_visitor then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__weekend_visitor then 'true' end
-        union all
-        select 'favourite_touchpoint' as tag, cast(judged.tag__favourite_touchpoint as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__favourite_touchpoint as {{ dbt.type_string() }})
-        union all
-        select 'inviter' as tag, case when judged.tag__inviter then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__inviter then 'true' end
-        union all
-        select 'koc' as tag, case when judged.tag__koc then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__koc then 'true' end
-        union all
-        select 'came_by_invitation' as tag, case when judged.tag__came_by_invitation then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__came_by_invitation then 'true' end
-        union all
-        select 'group_member' as tag, case when judged.tag__group_member then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__group_member then 'true' end
-        union all
-        select 'sharer' as tag, case when judged.tag__sharer then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__sharer then 'true' end
-        union all
-        select 'replies' as tag, case when judged.tag__replies then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__replies then 'true' end
-        union all
-        select 'reader' as tag, case when judged.tag__reader then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__reader then 'true' end
-        union all
-        select 'live_viewer' as tag, case when judged.tag__live_viewer then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__live_viewer then 'true' end
-        union all
-        select 'survey_answerer' as tag, case when judged.tag__survey_answerer then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__survey_answerer then 'true' end
-        union all
-        select 'message_response' as tag, cast(judged.tag__message_response as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__message_response as {{ dbt.type_string() }})
-        union all
-        select 'unsubscribed' as tag, case when judged.tag__unsubscribed then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__unsubscribed then 'true' end
-        union all
-        select 'buys_after_reading' as tag, case when judged.tag__buys_after_reading then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__buys_after_reading then 'true' end
-        union all
-        select 'churn_risk' as tag, cast(judged.tag__churn_risk as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__churn_risk as {{ dbt.type_string() }})
-        union all
-        select 'value_tier' as tag, cast(judged.tag__value_tier as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__value_tier as {{ dbt.type_string() }})
-        union all
-        select 'behaviour_cluster' as tag, cast(judged.tag__behaviour_cluster as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__behaviour_cluster as {{ dbt.type_string() }})
-        union all
-        select 'best_contact_channel' as tag, cast(judged.tag__best_contact_channel as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__best_contact_channel as {{ dbt.type_string() }})
-        union all
-        select 'best_contact_hour' as tag, cast(judged.tag__best_contact_hour as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__best_contact_hour as {{ dbt.type_string() }})
-        union all
-        select 'replenishment_expected' as tag, case when judged.tag__replenishment_expected then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__replenishment_expected then 'true' end
-        union all
-        select 'gender' as tag, cast(judged.tag__gender as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__gender as {{ dbt.type_string() }})
-        union all
-        select 'generation' as tag, cast(judged.tag__generation as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__generation as {{ dbt.type_string() }})
-        union all
-        select 'province' as tag, cast(judged.tag__province as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__province as {{ dbt.type_string() }})
-        union all
-        select 'industry' as tag, cast(judged.tag__industry as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__industry as {{ dbt.type_string() }})
-        union all
-        select 'member_level' as tag, cast(judged.tag__member_level as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__member_level as {{ dbt.type_string() }})
-        union all
-        select 'birthday_soon' as tag, case when judged.tag__birthday_soon then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__birthday_soon then 'true' end
-        union all
-        select 'family_household' as tag, case when judged.tag__family_household then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__family_household then 'true' end
-        union all
-        select 'spending_power' as tag, cast(judged.tag__spending_power as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__spending_power as {{ dbt.type_string() }})
-        union all
-        select 'price_band' as tag, cast(judged.tag__price_band as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__price_band as {{ dbt.type_string() }})
-        union all
-        select 'repeat_buyer' as tag, case when judged.tag__repeat_buyer then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__repeat_buyer then 'true' end
-        union all
-        select 'discount_seeker' as tag, case when judged.tag__discount_seeker then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__discount_seeker then 'true' end
-        union all
-        select 'full_price_buyer' as tag, case when judged.tag__full_price_buyer then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__full_price_buyer then 'true' end
-        union all
-        select 'had_refund' as tag, case when judged.tag__had_refund then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__had_refund then 'true' end
-        union all
-        select 'buying_rhythm' as tag, cast(judged.tag__buying_rhythm as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__buying_rhythm as {{ dbt.type_string() }})
-        union all
-        select 'coupon_user' as tag, case when judged.tag__coupon_user then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__coupon_user then 'true' end
-        union all
-        select 'next_order_expected' as tag, cast(judged.tag__next_order_expected as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__next_order_expected as {{ dbt.type_string() }})
-        union all
-        select 'vip_care' as tag, case when judged.tag__vip_care then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__vip_care then 'true' end
-        union all
-        select 'sensitive_skin' as tag, case when judged.tag__sensitive_skin then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__sensitive_skin then 'true' end
-        union all
-        select 'complained' as tag, case when judged.tag__complained then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__complained then 'true' end
-        union all
-        select 'koc_candidate' as tag, case when judged.tag__koc_candidate then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__koc_candidate then 'true' end
-        union all
-        select 'skin_type' as tag, cast(judged.tag__skin_type as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__skin_type as {{ dbt.type_string() }})
-        union all
-        select 'skin_concern' as tag, cast(judged.tag__skin_concern as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__skin_concern as {{ dbt.type_string() }})
-        union all
-        select 'stated_style' as tag, cast(judged.tag__stated_style as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__stated_style as {{ dbt.type_string() }})
-        union all
-        select 'customer_stage' as tag, cast(judged.tag__customer_stage as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__customer_stage as {{ dbt.type_string() }})
-        union all
-        select 'activity' as tag, cast(judged.tag__activity as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__activity as {{ dbt.type_string() }})
-        union all
-        select 'rfm' as tag, cast(judged.tag__rfm as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__rfm as {{ dbt.type_string() }})
-        union all
-        select 'fresh_contact' as tag, case when judged.tag__fresh_contact then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__fresh_contact then 'true' end
-        union all
-        select 'contact_lost' as tag, case when judged.tag__contact_lost then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__contact_lost then 'true' end
-        union all
-        select 'first_time_buyer' as tag, case when judged.tag__first_time_buyer then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__first_time_buyer then 'true' end
-        union all
-        select 'favourite_category' as tag, cast(judged.tag__favourite_category as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__favourite_category as {{ dbt.type_string() }})
-        union all
-        select 'favourite_brand' as tag, cast(judged.tag__favourite_brand as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__favourite_brand as {{ dbt.type_string() }})
-        union all
-        select 'favourite_style' as tag, cast(judged.tag__favourite_style as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__favourite_style as {{ dbt.type_string() }})
-        union all
-        select 'broad_taste' as tag, case when judged.tag__broad_taste then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__broad_taste then 'true' end
-        union all
-        select 'collects_favourites' as tag, case when judged.tag__collects_favourites then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__collects_favourites then 'true' end
-        union all
-        select 'into_skincare' as tag, case when judged.tag__into_skincare then 'true' end as value, count(*) as users_count
-        from judged
-        group by case when judged.tag__into_skincare then 'true' end
-        union all
-        select 'style_interest' as tag, cast(judged.tag__style_interest as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__style_interest as {{ dbt.type_string() }})
-        union all
-        select 'category_interest' as tag, cast(judged.tag__category_interest as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__category_interest as {{ dbt.type_string() }})
-        union all
-        select 'solution_interest' as tag, cast(judged.tag__solution_interest as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__solution_interest as {{ dbt.type_string() }})
-        union all
-        select 'brand_interest' as tag, cast(judged.tag__brand_interest as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__brand_interest as {{ dbt.type_string() }})
-        union all
-        select 'topic_interest' as tag, cast(judged.tag__topic_interest as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__topic_interest as {{ dbt.type_string() }})
-        union all
-        select 'campaign_interest' as tag, cast(judged.tag__campaign_interest as {{ dbt.type_string() }}) as value, count(*) as users_count
-        from judged
-        group by cast(judged.tag__campaign_interest as {{ dbt.type_string() }})
+    found as (
+        {{ stacked("judged", [], ["tag", "value"], [
+            ["'browsing_frequency'", "cast(judged.tag__browsing_frequency as " ~ dbt.type_string() ~ ")"],
+            ["'active_visitor'", "case when judged.tag__active_visitor then 'true' end"],
+            ["'searcher'", "case when judged.tag__searcher then 'true' end"],
+            ["'open_cart'", "case when judged.tag__open_cart then 'true' end"],
+            ["'browses_without_buying'", "case when judged.tag__browses_without_buying then 'true' end"],
+            ["'night_owl'", "case when judged.tag__night_owl then 'true' end"],
+            ["'weekend_visitor'", "case when judged.tag__weekend_visitor then 'true' end"],
+            ["'favourite_touchpoint'", "cast(judged.tag__favourite_touchpoint as " ~ dbt.type_string() ~ ")"],
+            ["'inviter'", "case when judged.tag__inviter then 'true' end"],
+            ["'koc'", "case when judged.tag__koc then 'true' end"],
+            ["'came_by_invitation'", "case when judged.tag__came_by_invitation then 'true' end"],
+            ["'group_member'", "case when judged.tag__group_member then 'true' end"],
+            ["'sharer'", "case when judged.tag__sharer then 'true' end"],
+            ["'replies'", "case when judged.tag__replies then 'true' end"],
+            ["'reader'", "case when judged.tag__reader then 'true' end"],
+            ["'live_viewer'", "case when judged.tag__live_viewer then 'true' end"],
+            ["'survey_answerer'", "case when judged.tag__survey_answerer then 'true' end"],
+            ["'message_response'", "cast(judged.tag__message_response as " ~ dbt.type_string() ~ ")"],
+            ["'unsubscribed'", "case when judged.tag__unsubscribed then 'true' end"],
+            ["'buys_after_reading'", "case when judged.tag__buys_after_reading then 'true' end"],
+            ["'churn_risk'", "cast(judged.tag__churn_risk as " ~ dbt.type_string() ~ ")"],
+            ["'value_tier'", "cast(judged.tag__value_tier as " ~ dbt.type_string() ~ ")"],
+            ["'behaviour_cluster'", "cast(judged.tag__behaviour_cluster as " ~ dbt.type_string() ~ ")"],
+            ["'best_contact_channel'", "cast(judged.tag__best_contact_channel as " ~ dbt.type_string() ~ ")"],
+            ["'best_contact_hour'", "cast(judged.tag__best_contact_hour as " ~ dbt.type_string() ~ ")"],
+            ["'replenishment_expected'", "case when judged.tag__replenishment_expected then 'true' end"],
+            ["'gender'", "cast(judged.tag__gender as " ~ dbt.type_string() ~ ")"],
+            ["'generation'", "cast(judged.tag__generation as " ~ dbt.type_string() ~ ")"],
+            ["'province'", "cast(judged.tag__province as " ~ dbt.type_string() ~ ")"],
+            ["'industry'", "cast(judged.tag__industry as " ~ dbt.type_string() ~ ")"],
+            ["'member_level'", "cast(judged.tag__member_level as " ~ dbt.type_string() ~ ")"],
+            ["'birthday_soon'", "case when judged.tag__birthday_soon then 'true' end"],
+            ["'family_household'", "case when judged.tag__family_household then 'true' end"],
+            ["'spending_power'", "cast(judged.tag__spending_power as " ~ dbt.type_string() ~ ")"],
+            ["'price_band'", "cast(judged.tag__price_band as " ~ dbt.type_string() ~ ")"],
+            ["'repeat_buyer'", "case when judged.tag__repeat_buyer then 'true' end"],
+            ["'discount_seeker'", "case when judged.tag__discount_seeker then 'true' end"],
+            ["'full_price_buyer'", "case when judged.tag__full_price_buyer then 'true' end"],
+            ["'had_refund'", "case when judged.tag__had_refund then 'true' end"],
+            ["'buying_rhythm'", "cast(judged.tag__buying_rhythm as " ~ dbt.type_string() ~ ")"],
+            ["'coupon_user'", "case when judged.tag__coupon_user then 'true' end"],
+            ["'next_order_expected'", "cast(judged.tag__next_order_expected as " ~ dbt.type_string() ~ ")"],
+            ["'vip_care'", "case when judged.tag__vip_care then 'true' end"],
+            ["'sensitive_skin'", "case when judged.tag__sensitive_skin then 'true' end"],
+            ["'complained'", "case when judged.tag__complained then 'true' end"],
+            ["'koc_candidate'", "case when judged.tag__koc_candidate then 'true' end"],
+            ["'skin_type'", "cast(judged.tag__skin_type as " ~ dbt.type_string() ~ ")"],
+            ["'skin_concern'", "cast(judged.tag__skin_concern as " ~ dbt.type_string() ~ ")"],
+            ["'stated_style'", "cast(judged.tag__stated_style as " ~ dbt.type_string() ~ ")"],
+            ["'customer_stage'", "cast(judged.tag__customer_stage as " ~ dbt.type_string() ~ ")"],
+            ["'activity'", "cast(judged.tag__activity as " ~ dbt.type_string() ~ ")"],
+            ["'rfm'", "cast(judged.tag__rfm as " ~ dbt.type_string() ~ ")"],
+            ["'fresh_contact'", "case when judged.tag__fresh_contact then 'true' end"],
+            ["'contact_lost'", "case when judged.tag__contact_lost then 'true' end"],
+            ["'first_time_buyer'", "case when judged.tag__first_time_buyer then 'true' end"],
+            ["'favourite_category'", "cast(judged.tag__favourite_category as " ~ dbt.type_string() ~ ")"],
+            ["'favourite_brand'", "cast(judged.tag__favourite_brand as " ~ dbt.type_string() ~ ")"],
+            ["'favourite_style'", "cast(judged.tag__favourite_style as " ~ dbt.type_string() ~ ")"],
+            ["'broad_taste'", "case when judged.tag__broad_taste then 'true' end"],
+            ["'collects_favourites'", "case when judged.tag__collects_favourites then 'true' end"],
+            ["'into_skincare'", "case when judged.tag__into_skincare then 'true' end"],
+            ["'style_interest'", "cast(judged.tag__style_interest as " ~ dbt.type_string() ~ ")"],
+            ["'category_interest'", "cast(judged.tag__category_interest as " ~ dbt.type_string() ~ ")"],
+            ["'solution_interest'", "cast(judged.tag__solution_interest as " ~ dbt.type_string() ~ ")"],
+            ["'brand_interest'", "cast(judged.tag__brand_interest as " ~ dbt.type_string() ~ ")"],
+            ["'topic_interest'", "cast(judged.tag__topic_interest as " ~ dbt.type_string() ~ ")"],
+            ["'campaign_interest'", "cast(judged.tag__campaign_interest as " ~ dbt.type_string() ~ ")"],
+        ]) }}
     ),
+
+    counted as (select tag, value, 1 as users_count from found),
     {% endif %}
 
     final as (

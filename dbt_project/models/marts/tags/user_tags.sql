@@ -5,7 +5,7 @@
         materialized="running",
         unique_key="user_id",
         pre_hook="{% if is_forward() %}update {{ this }} set last_confirmed_at = {{ day_start(as_of()) }} where last_confirmed_at = {{ day_start(forward_from()) }}; update {{ this }} set first_set_at = least((select {{ day_start('first_day') }} from (select coalesce(min(as_of_date), {{ as_of() }}) as first_day from ( select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number from ( select distinct as_of_date from {{ ref('int_tags__user_days') }} where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }} ) as days ) as numbered where {{ days_between('as_of_date', as_of()) }} = day_number - 1) as window_start), last_confirmed_at) where first_set_at >= {{ day_start(add_days(forward_from(), 1 - var('history_days'))) }} and first_set_at < (select {{ day_start('first_day') }} from (select coalesce(min(as_of_date), {{ as_of() }}) as first_day from ( select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number from ( select distinct as_of_date from {{ ref('int_tags__user_days') }} where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }} ) as days ) as numbered where {{ days_between('as_of_date', as_of()) }} = day_number - 1) as window_start); update {{ this }} as held set weight = faded.weight from {{ ref('int_tags__observed') }} as faded where held.user_id = faded.user_id and held.tag = faded.tag and faded.place = 1 and faded.is_set and held.tag in ('style_interest', 'category_interest', 'solution_interest', 'brand_interest', 'topic_interest', 'campaign_interest') and faded.tag in ('style_interest', 'category_interest', 'solution_interest', 'brand_interest', 'topic_interest', 'campaign_interest'){% endif %}",
-        meta={"tombstones": true, "scratch": ["others", "touched", "evaluated"]},
+        meta={"replaced": "touched", "scratch": ["others", "touched"]},
     )
 }}
 -- depends_on: {{ ref('int_tags__judged') }}, {{ ref('int_tags__kept') }}, {{ ref('int_tags__evaluated') }}
@@ -71,7 +71,7 @@ with
     {% if forward %}
     touched as ({{ counted_rows("touched", touched) }}),
 
-    evaluated as ({{ counted_rows("evaluated", evaluated) }}),
+    evaluated as ({{ evaluated }}),
     {% else %}
     evaluated as (select * from {{ ref('int_tags__evaluated') }}),
     {% endif %}
@@ -86,878 +86,79 @@ with
             {% if forward %} and user_id in (select user_id from touched){% endif %}
     ),
 
-    set_tags as (
-        select
-            user_id,
-            'browsing_frequency' as tag,
-            cast(tag__browsing_frequency as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__browsing_frequency as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__browsing_frequency is not null
-        union all
-        select
-            user_id,
-            'active_visitor' as tag,
-            case when tag__active_visitor then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            coalesce(confirmed__active_visitor, {{ as_of() }}) as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__active_visitor as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__active_visitor
-        union all
-        select
-            user_id,
-            'searcher' as tag,
-            case when tag__searcher then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__searcher as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__searcher
-        union all
-        select
-            user_id,
-            'open_cart' as tag,
-            case when tag__open_cart then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__open_cart as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__open_cart
-        union all
-        select
-            user_id,
-            'browses_without_buying' as tag,
-            case when tag__browses_without_buying then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__browses_without_buying as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__browses_without_buying
-        union all
-        select
-            user_id,
-            'night_owl' as tag,
-            case when tag__night_owl then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            coalesce(confirmed__night_owl, {{ as_of() }}) as last_confirmed_on,
-            {{ add_days('confirmed__night_owl', 90) }} as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__night_owl
-        union all
-        select
-            user_id,
-            'weekend_visitor' as tag,
-            case when tag__weekend_visitor then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            coalesce(confirmed__weekend_visitor, {{ as_of() }}) as last_confirmed_on,
-            {{ add_days('confirmed__weekend_visitor', 90) }} as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__weekend_visitor
-        union all
-        select
-            user_id,
-            'favourite_touchpoint' as tag,
-            cast(tag__favourite_touchpoint as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            coalesce(confirmed__favourite_touchpoint, {{ as_of() }}) as last_confirmed_on,
-            {{ add_days('confirmed__favourite_touchpoint', 90) }} as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__favourite_touchpoint is not null
-        union all
-        select
-            user_id,
-            'inviter' as tag,
-            case when tag__inviter then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__inviter as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__inviter
-        union all
-        select
-            user_id,
-            'koc' as tag,
-            case when tag__koc then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__koc as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__koc
-        union all
-        select
-            user_id,
-            'came_by_invitation' as tag,
-            case when tag__came_by_invitation then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__came_by_invitation
-        union all
-        select
-            user_id,
-            'group_member' as tag,
-            case when tag__group_member then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__group_member as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__group_member
-        union all
-        select
-            user_id,
-            'sharer' as tag,
-            case when tag__sharer then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__sharer as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__sharer
-        union all
-        select
-            user_id,
-            'replies' as tag,
-            case when tag__replies then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__replies as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__replies
-        union all
-        select
-            user_id,
-            'reader' as tag,
-            case when tag__reader then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__reader as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__reader
-        union all
-        select
-            user_id,
-            'live_viewer' as tag,
-            case when tag__live_viewer then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__live_viewer as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__live_viewer
-        union all
-        select
-            user_id,
-            'survey_answerer' as tag,
-            case when tag__survey_answerer then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__survey_answerer as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__survey_answerer
-        union all
-        select
-            user_id,
-            'message_response' as tag,
-            cast(tag__message_response as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__message_response as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__message_response is not null
-        union all
-        select
-            user_id,
-            'unsubscribed' as tag,
-            case when tag__unsubscribed then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__unsubscribed as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__unsubscribed
-        union all
-        select
-            user_id,
-            'buys_after_reading' as tag,
-            case when tag__buys_after_reading then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__buys_after_reading
-        union all
-        select
-            user_id,
-            'churn_risk' as tag,
-            cast(tag__churn_risk as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            coalesce(confirmed__churn_risk, {{ as_of() }}) as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__churn_risk as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__churn_risk is not null
-        union all
-        select
-            user_id,
-            'value_tier' as tag,
-            cast(tag__value_tier as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__value_tier is not null
-        union all
-        select
-            user_id,
-            'behaviour_cluster' as tag,
-            cast(tag__behaviour_cluster as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__behaviour_cluster is not null
-        union all
-        select
-            user_id,
-            'best_contact_channel' as tag,
-            cast(tag__best_contact_channel as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__best_contact_channel is not null
-        union all
-        select
-            user_id,
-            'best_contact_hour' as tag,
-            cast(tag__best_contact_hour as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__best_contact_hour is not null
-        union all
-        select
-            user_id,
-            'replenishment_expected' as tag,
-            case when tag__replenishment_expected then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__replenishment_expected as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__replenishment_expected
-        union all
-        select
-            user_id,
-            'gender' as tag,
-            cast(tag__gender as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__gender is not null
-        union all
-        select
-            user_id,
-            'generation' as tag,
-            cast(tag__generation as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__generation is not null
-        union all
-        select
-            user_id,
-            'province' as tag,
-            cast(tag__province as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__province is not null
-        union all
-        select
-            user_id,
-            'industry' as tag,
-            cast(tag__industry as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__industry is not null
-        union all
-        select
-            user_id,
-            'member_level' as tag,
-            cast(tag__member_level as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            coalesce(confirmed__member_level, {{ as_of() }}) as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__member_level is not null
-        union all
-        select
-            user_id,
-            'birthday_soon' as tag,
-            case when tag__birthday_soon then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__birthday_soon
-        union all
-        select
-            user_id,
-            'family_household' as tag,
-            case when tag__family_household then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__family_household
-        union all
-        select
-            user_id,
-            'spending_power' as tag,
-            cast(tag__spending_power as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            first__spending_power as first_on,
-            coalesce(confirmed__spending_power, {{ as_of() }}) as last_confirmed_on,
-            {{ add_days('confirmed__spending_power', 365) }} as expires_on,
-            coalesce(cast(evidence__spending_power as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__spending_power is not null
-        union all
-        select
-            user_id,
-            'price_band' as tag,
-            cast(tag__price_band as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            coalesce(confirmed__price_band, {{ as_of() }}) as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__price_band as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__price_band is not null
-        union all
-        select
-            user_id,
-            'repeat_buyer' as tag,
-            case when tag__repeat_buyer then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            first__repeat_buyer as first_on,
-            coalesce(confirmed__repeat_buyer, {{ as_of() }}) as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__repeat_buyer as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__repeat_buyer
-        union all
-        select
-            user_id,
-            'discount_seeker' as tag,
-            case when tag__discount_seeker then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            coalesce(confirmed__discount_seeker, {{ as_of() }}) as last_confirmed_on,
-            {{ add_days('confirmed__discount_seeker', 180) }} as expires_on,
-            coalesce(cast(evidence__discount_seeker as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__discount_seeker
-        union all
-        select
-            user_id,
-            'full_price_buyer' as tag,
-            case when tag__full_price_buyer then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            coalesce(confirmed__full_price_buyer, {{ as_of() }}) as last_confirmed_on,
-            {{ add_days('confirmed__full_price_buyer', 180) }} as expires_on,
-            coalesce(cast(evidence__full_price_buyer as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__full_price_buyer
-        union all
-        select
-            user_id,
-            'had_refund' as tag,
-            case when tag__had_refund then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__had_refund
-        union all
-        select
-            user_id,
-            'buying_rhythm' as tag,
-            cast(tag__buying_rhythm as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            coalesce(confirmed__buying_rhythm, {{ as_of() }}) as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__buying_rhythm as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__buying_rhythm is not null
-        union all
-        select
-            user_id,
-            'coupon_user' as tag,
-            case when tag__coupon_user then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__coupon_user as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__coupon_user
-        union all
-        select
-            user_id,
-            'next_order_expected' as tag,
-            cast(tag__next_order_expected as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            coalesce(confirmed__next_order_expected, {{ as_of() }}) as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__next_order_expected is not null
-        union all
-        select
-            user_id,
-            'vip_care' as tag,
-            case when tag__vip_care then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            first__vip_care as first_on,
-            coalesce(confirmed__vip_care, {{ as_of() }}) as last_confirmed_on,
-            expires__vip_care as expires_on,
-            coalesce(cast(evidence__vip_care as bigint), 1) as evidence_count,
-            activity__vip_care as last_activity
-        from evaluated
-        where tag__vip_care
-        union all
-        select
-            user_id,
-            'sensitive_skin' as tag,
-            case when tag__sensitive_skin then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            first__sensitive_skin as first_on,
-            coalesce(confirmed__sensitive_skin, {{ as_of() }}) as last_confirmed_on,
-            expires__sensitive_skin as expires_on,
-            coalesce(cast(evidence__sensitive_skin as bigint), 1) as evidence_count,
-            activity__sensitive_skin as last_activity
-        from evaluated
-        where tag__sensitive_skin
-        union all
-        select
-            user_id,
-            'complained' as tag,
-            case when tag__complained then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            first__complained as first_on,
-            coalesce(confirmed__complained, {{ as_of() }}) as last_confirmed_on,
-            expires__complained as expires_on,
-            coalesce(cast(evidence__complained as bigint), 1) as evidence_count,
-            activity__complained as last_activity
-        from evaluated
-        where tag__complained
-        union all
-        select
-            user_id,
-            'koc_candidate' as tag,
-            case when tag__koc_candidate then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            first__koc_candidate as first_on,
-            coalesce(confirmed__koc_candidate, {{ as_of() }}) as last_confirmed_on,
-            expires__koc_candidate as expires_on,
-            coalesce(cast(evidence__koc_candidate as bigint), 1) as evidence_count,
-            activity__koc_candidate as last_activity
-        from evaluated
-        where tag__koc_candidate
-        union all
-        select
-            user_id,
-            'skin_type' as tag,
-            cast(tag__skin_type as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            first__skin_type as first_on,
-            coalesce(confirmed__skin_type, {{ as_of() }}) as last_confirmed_on,
-            expires__skin_type as expires_on,
-            coalesce(cast(evidence__skin_type as bigint), 1) as evidence_count,
-            activity__skin_type as last_activity
-        from evaluated
-        where tag__skin_type is not null
-        union all
-        select
-            user_id,
-            'skin_concern' as tag,
-            cast(tag__skin_concern as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            first__skin_concern as first_on,
-            coalesce(confirmed__skin_concern, {{ as_of() }}) as last_confirmed_on,
-            expires__skin_concern as expires_on,
-            coalesce(cast(evidence__skin_concern as bigint), 1) as evidence_count,
-            activity__skin_concern as last_activity
-        from evaluated
-        where tag__skin_concern is not null
-        union all
-        select
-            user_id,
-            'stated_style' as tag,
-            cast(tag__stated_style as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            first__stated_style as first_on,
-            coalesce(confirmed__stated_style, {{ as_of() }}) as last_confirmed_on,
-            expires__stated_style as expires_on,
-            coalesce(cast(evidence__stated_style as bigint), 1) as evidence_count,
-            activity__stated_style as last_activity
-        from evaluated
-        where tag__stated_style is not null
-        union all
-        select
-            user_id,
-            'customer_stage' as tag,
-            cast(tag__customer_stage as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__customer_stage is not null
-        union all
-        select
-            user_id,
-            'activity' as tag,
-            cast(tag__activity as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            coalesce(confirmed__activity, {{ as_of() }}) as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__activity is not null
-        union all
-        select
-            user_id,
-            'rfm' as tag,
-            cast(tag__rfm as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            coalesce(confirmed__rfm, {{ as_of() }}) as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__rfm is not null
-        union all
-        select
-            user_id,
-            'fresh_contact' as tag,
-            case when tag__fresh_contact then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            first__fresh_contact as first_on,
-            coalesce(confirmed__fresh_contact, {{ as_of() }}) as last_confirmed_on,
-            {{ add_days('confirmed__fresh_contact', 7) }} as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__fresh_contact
-        union all
-        select
-            user_id,
-            'contact_lost' as tag,
-            case when tag__contact_lost then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            first__contact_lost as first_on,
-            coalesce(confirmed__contact_lost, {{ as_of() }}) as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__contact_lost
-        union all
-        select
-            user_id,
-            'first_time_buyer' as tag,
-            case when tag__first_time_buyer then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            first__first_time_buyer as first_on,
-            coalesce(confirmed__first_time_buyer, {{ as_of() }}) as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__first_time_buyer
-        union all
-        select
-            user_id,
-            'favourite_category' as tag,
-            cast(tag__favourite_category as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            first__favourite_category as first_on,
-            coalesce(confirmed__favourite_category, {{ as_of() }}) as last_confirmed_on,
-            {{ add_days('confirmed__favourite_category', 365) }} as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__favourite_category is not null
-        union all
-        select
-            user_id,
-            'favourite_brand' as tag,
-            cast(tag__favourite_brand as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            first__favourite_brand as first_on,
-            coalesce(confirmed__favourite_brand, {{ as_of() }}) as last_confirmed_on,
-            {{ add_days('confirmed__favourite_brand', 365) }} as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__favourite_brand is not null
-        union all
-        select
-            user_id,
-            'favourite_style' as tag,
-            cast(tag__favourite_style as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            first__favourite_style as first_on,
-            coalesce(confirmed__favourite_style, {{ as_of() }}) as last_confirmed_on,
-            {{ add_days('confirmed__favourite_style', 365) }} as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__favourite_style is not null
-        union all
-        select
-            user_id,
-            'broad_taste' as tag,
-            case when tag__broad_taste then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            coalesce(confirmed__broad_taste, {{ as_of() }}) as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__broad_taste as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__broad_taste
-        union all
-        select
-            user_id,
-            'collects_favourites' as tag,
-            case when tag__collects_favourites then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            coalesce(cast(evidence__collects_favourites as bigint), 1) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__collects_favourites
-        union all
-        select
-            user_id,
-            'into_skincare' as tag,
-            case when tag__into_skincare then 'true' end as tag_value,
-            cast(1 as double) as weight,
-            cast(null as date) as first_on,
-            {{ as_of() }} as last_confirmed_on,
-            cast(null as date) as expires_on,
-            cast(1 as bigint) as evidence_count,
-            cast(null as varchar) as last_activity
-        from evaluated
-        where tag__into_skincare
-        union all
-        select
-            user_id,
-            'style_interest' as tag,
-            cast(tag__style_interest as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            first__style_interest as first_on,
-            coalesce(confirmed__style_interest, {{ as_of() }}) as last_confirmed_on,
-            expires__style_interest as expires_on,
-            coalesce(cast(evidence__style_interest as bigint), 1) as evidence_count,
-            activity__style_interest as last_activity
-        from evaluated
-        where tag__style_interest is not null
-        union all
-        select
-            user_id,
-            'category_interest' as tag,
-            cast(tag__category_interest as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            first__category_interest as first_on,
-            coalesce(confirmed__category_interest, {{ as_of() }}) as last_confirmed_on,
-            expires__category_interest as expires_on,
-            coalesce(cast(evidence__category_interest as bigint), 1) as evidence_count,
-            activity__category_interest as last_activity
-        from evaluated
-        where tag__category_interest is not null
-        union all
-        select
-            user_id,
-            'solution_interest' as tag,
-            cast(tag__solution_interest as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            first__solution_interest as first_on,
-            coalesce(confirmed__solution_interest, {{ as_of() }}) as last_confirmed_on,
-            expires__solution_interest as expires_on,
-            coalesce(cast(evidence__solution_interest as bigint), 1) as evidence_count,
-            activity__solution_interest as last_activity
-        from evaluated
-        where tag__solution_interest is not null
-        union all
-        select
-            user_id,
-            'brand_interest' as tag,
-            cast(tag__brand_interest as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            first__brand_interest as first_on,
-            coalesce(confirmed__brand_interest, {{ as_of() }}) as last_confirmed_on,
-            expires__brand_interest as expires_on,
-            coalesce(cast(evidence__brand_interest as bigint), 1) as evidence_count,
-            activity__brand_interest as last_activity
-        from evaluated
-        where tag__brand_interest is not null
-        union all
-        select
-            user_id,
-            'topic_interest' as tag,
-            cast(tag__topic_interest as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            first__topic_interest as first_on,
-            coalesce(confirmed__topic_interest, {{ as_of() }}) as last_confirmed_on,
-            expires__topic_interest as expires_on,
-            coalesce(cast(evidence__topic_interest as bigint), 1) as evidence_count,
-            activity__topic_interest as last_activity
-        from evaluated
-        where tag__topic_interest is not null
-        union all
-        select
-            user_id,
-            'campaign_interest' as tag,
-            cast(tag__campaign_interest as {{ dbt.type_string() }}) as tag_value,
-            cast(1 as double) as weight,
-            first__campaign_interest as first_on,
-            coalesce(confirmed__campaign_interest, {{ as_of() }}) as last_confirmed_on,
-            expires__campaign_interest as expires_on,
-            coalesce(cast(evidence__campaign_interest as bigint), 1) as evidence_count,
-            activity__campaign_interest as last_activity
-        from evaluated
-        where tag__campaign_interest is not null
+    all_tags as (
+        {{ stacked("evaluated", ["user_id"], ["tag", "tag_value", "weight", "first_on", "last_confirmed_on", "expires_on", "evidence_count", "last_activity"], [
+            ["'browsing_frequency'", "cast(tag__browsing_frequency as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "coalesce(cast(evidence__browsing_frequency as bigint), 1)", "cast(null as varchar)"],
+            ["'active_visitor'", "case when tag__active_visitor then 'true' end", "cast(1 as double)", "cast(null as date)", "coalesce(confirmed__active_visitor, " ~ as_of() ~ ")", "cast(null as date)", "coalesce(cast(evidence__active_visitor as bigint), 1)", "cast(null as varchar)"],
+            ["'searcher'", "case when tag__searcher then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "coalesce(cast(evidence__searcher as bigint), 1)", "cast(null as varchar)"],
+            ["'open_cart'", "case when tag__open_cart then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "coalesce(cast(evidence__open_cart as bigint), 1)", "cast(null as varchar)"],
+            ["'browses_without_buying'", "case when tag__browses_without_buying then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "coalesce(cast(evidence__browses_without_buying as bigint), 1)", "cast(null as varchar)"],
+            ["'night_owl'", "case when tag__night_owl then 'true' end", "cast(1 as double)", "cast(null as date)", "coalesce(confirmed__night_owl, " ~ as_of() ~ ")", "" ~ add_days('confirmed__night_owl', 90) ~ "", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'weekend_visitor'", "case when tag__weekend_visitor then 'true' end", "cast(1 as double)", "cast(null as date)", "coalesce(confirmed__weekend_visitor, " ~ as_of() ~ ")", "" ~ add_days('confirmed__weekend_visitor', 90) ~ "", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'favourite_touchpoint'", "cast(tag__favourite_touchpoint as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "coalesce(confirmed__favourite_touchpoint, " ~ as_of() ~ ")", "" ~ add_days('confirmed__favourite_touchpoint', 90) ~ "", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'inviter'", "case when tag__inviter then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "coalesce(cast(evidence__inviter as bigint), 1)", "cast(null as varchar)"],
+            ["'koc'", "case when tag__koc then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "coalesce(cast(evidence__koc as bigint), 1)", "cast(null as varchar)"],
+            ["'came_by_invitation'", "case when tag__came_by_invitation then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'group_member'", "case when tag__group_member then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "coalesce(cast(evidence__group_member as bigint), 1)", "cast(null as varchar)"],
+            ["'sharer'", "case when tag__sharer then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "coalesce(cast(evidence__sharer as bigint), 1)", "cast(null as varchar)"],
+            ["'replies'", "case when tag__replies then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "coalesce(cast(evidence__replies as bigint), 1)", "cast(null as varchar)"],
+            ["'reader'", "case when tag__reader then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "coalesce(cast(evidence__reader as bigint), 1)", "cast(null as varchar)"],
+            ["'live_viewer'", "case when tag__live_viewer then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "coalesce(cast(evidence__live_viewer as bigint), 1)", "cast(null as varchar)"],
+            ["'survey_answerer'", "case when tag__survey_answerer then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "coalesce(cast(evidence__survey_answerer as bigint), 1)", "cast(null as varchar)"],
+            ["'message_response'", "cast(tag__message_response as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "coalesce(cast(evidence__message_response as bigint), 1)", "cast(null as varchar)"],
+            ["'unsubscribed'", "case when tag__unsubscribed then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "coalesce(cast(evidence__unsubscribed as bigint), 1)", "cast(null as varchar)"],
+            ["'buys_after_reading'", "case when tag__buys_after_reading then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'churn_risk'", "cast(tag__churn_risk as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "coalesce(confirmed__churn_risk, " ~ as_of() ~ ")", "cast(null as date)", "coalesce(cast(evidence__churn_risk as bigint), 1)", "cast(null as varchar)"],
+            ["'value_tier'", "cast(tag__value_tier as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'behaviour_cluster'", "cast(tag__behaviour_cluster as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'best_contact_channel'", "cast(tag__best_contact_channel as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'best_contact_hour'", "cast(tag__best_contact_hour as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'replenishment_expected'", "case when tag__replenishment_expected then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "coalesce(cast(evidence__replenishment_expected as bigint), 1)", "cast(null as varchar)"],
+            ["'gender'", "cast(tag__gender as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'generation'", "cast(tag__generation as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'province'", "cast(tag__province as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'industry'", "cast(tag__industry as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'member_level'", "cast(tag__member_level as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "coalesce(confirmed__member_level, " ~ as_of() ~ ")", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'birthday_soon'", "case when tag__birthday_soon then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'family_household'", "case when tag__family_household then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'spending_power'", "cast(tag__spending_power as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "first__spending_power", "coalesce(confirmed__spending_power, " ~ as_of() ~ ")", "" ~ add_days('confirmed__spending_power', 365) ~ "", "coalesce(cast(evidence__spending_power as bigint), 1)", "cast(null as varchar)"],
+            ["'price_band'", "cast(tag__price_band as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "coalesce(confirmed__price_band, " ~ as_of() ~ ")", "cast(null as date)", "coalesce(cast(evidence__price_band as bigint), 1)", "cast(null as varchar)"],
+            ["'repeat_buyer'", "case when tag__repeat_buyer then 'true' end", "cast(1 as double)", "first__repeat_buyer", "coalesce(confirmed__repeat_buyer, " ~ as_of() ~ ")", "cast(null as date)", "coalesce(cast(evidence__repeat_buyer as bigint), 1)", "cast(null as varchar)"],
+            ["'discount_seeker'", "case when tag__discount_seeker then 'true' end", "cast(1 as double)", "cast(null as date)", "coalesce(confirmed__discount_seeker, " ~ as_of() ~ ")", "" ~ add_days('confirmed__discount_seeker', 180) ~ "", "coalesce(cast(evidence__discount_seeker as bigint), 1)", "cast(null as varchar)"],
+            ["'full_price_buyer'", "case when tag__full_price_buyer then 'true' end", "cast(1 as double)", "cast(null as date)", "coalesce(confirmed__full_price_buyer, " ~ as_of() ~ ")", "" ~ add_days('confirmed__full_price_buyer', 180) ~ "", "coalesce(cast(evidence__full_price_buyer as bigint), 1)", "cast(null as varchar)"],
+            ["'had_refund'", "case when tag__had_refund then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'buying_rhythm'", "cast(tag__buying_rhythm as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "coalesce(confirmed__buying_rhythm, " ~ as_of() ~ ")", "cast(null as date)", "coalesce(cast(evidence__buying_rhythm as bigint), 1)", "cast(null as varchar)"],
+            ["'coupon_user'", "case when tag__coupon_user then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "coalesce(cast(evidence__coupon_user as bigint), 1)", "cast(null as varchar)"],
+            ["'next_order_expected'", "cast(tag__next_order_expected as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "coalesce(confirmed__next_order_expected, " ~ as_of() ~ ")", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'vip_care'", "case when tag__vip_care then 'true' end", "cast(1 as double)", "first__vip_care", "coalesce(confirmed__vip_care, " ~ as_of() ~ ")", "expires__vip_care", "coalesce(cast(evidence__vip_care as bigint), 1)", "activity__vip_care"],
+            ["'sensitive_skin'", "case when tag__sensitive_skin then 'true' end", "cast(1 as double)", "first__sensitive_skin", "coalesce(confirmed__sensitive_skin, " ~ as_of() ~ ")", "expires__sensitive_skin", "coalesce(cast(evidence__sensitive_skin as bigint), 1)", "activity__sensitive_skin"],
+            ["'complained'", "case when tag__complained then 'true' end", "cast(1 as double)", "first__complained", "coalesce(confirmed__complained, " ~ as_of() ~ ")", "expires__complained", "coalesce(cast(evidence__complained as bigint), 1)", "activity__complained"],
+            ["'koc_candidate'", "case when tag__koc_candidate then 'true' end", "cast(1 as double)", "first__koc_candidate", "coalesce(confirmed__koc_candidate, " ~ as_of() ~ ")", "expires__koc_candidate", "coalesce(cast(evidence__koc_candidate as bigint), 1)", "activity__koc_candidate"],
+            ["'skin_type'", "cast(tag__skin_type as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "first__skin_type", "coalesce(confirmed__skin_type, " ~ as_of() ~ ")", "expires__skin_type", "coalesce(cast(evidence__skin_type as bigint), 1)", "activity__skin_type"],
+            ["'skin_concern'", "cast(tag__skin_concern as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "first__skin_concern", "coalesce(confirmed__skin_concern, " ~ as_of() ~ ")", "expires__skin_concern", "coalesce(cast(evidence__skin_concern as bigint), 1)", "activity__skin_concern"],
+            ["'stated_style'", "cast(tag__stated_style as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "first__stated_style", "coalesce(confirmed__stated_style, " ~ as_of() ~ ")", "expires__stated_style", "coalesce(cast(evidence__stated_style as bigint), 1)", "activity__stated_style"],
+            ["'customer_stage'", "cast(tag__customer_stage as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'activity'", "cast(tag__activity as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "coalesce(confirmed__activity, " ~ as_of() ~ ")", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'rfm'", "cast(tag__rfm as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "cast(null as date)", "coalesce(confirmed__rfm, " ~ as_of() ~ ")", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'fresh_contact'", "case when tag__fresh_contact then 'true' end", "cast(1 as double)", "first__fresh_contact", "coalesce(confirmed__fresh_contact, " ~ as_of() ~ ")", "" ~ add_days('confirmed__fresh_contact', 7) ~ "", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'contact_lost'", "case when tag__contact_lost then 'true' end", "cast(1 as double)", "first__contact_lost", "coalesce(confirmed__contact_lost, " ~ as_of() ~ ")", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'first_time_buyer'", "case when tag__first_time_buyer then 'true' end", "cast(1 as double)", "first__first_time_buyer", "coalesce(confirmed__first_time_buyer, " ~ as_of() ~ ")", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'favourite_category'", "cast(tag__favourite_category as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "first__favourite_category", "coalesce(confirmed__favourite_category, " ~ as_of() ~ ")", "" ~ add_days('confirmed__favourite_category', 365) ~ "", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'favourite_brand'", "cast(tag__favourite_brand as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "first__favourite_brand", "coalesce(confirmed__favourite_brand, " ~ as_of() ~ ")", "" ~ add_days('confirmed__favourite_brand', 365) ~ "", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'favourite_style'", "cast(tag__favourite_style as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "first__favourite_style", "coalesce(confirmed__favourite_style, " ~ as_of() ~ ")", "" ~ add_days('confirmed__favourite_style', 365) ~ "", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'broad_taste'", "case when tag__broad_taste then 'true' end", "cast(1 as double)", "cast(null as date)", "coalesce(confirmed__broad_taste, " ~ as_of() ~ ")", "cast(null as date)", "coalesce(cast(evidence__broad_taste as bigint), 1)", "cast(null as varchar)"],
+            ["'collects_favourites'", "case when tag__collects_favourites then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "coalesce(cast(evidence__collects_favourites as bigint), 1)", "cast(null as varchar)"],
+            ["'into_skincare'", "case when tag__into_skincare then 'true' end", "cast(1 as double)", "cast(null as date)", "" ~ as_of() ~ "", "cast(null as date)", "cast(1 as bigint)", "cast(null as varchar)"],
+            ["'style_interest'", "cast(tag__style_interest as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "first__style_interest", "coalesce(confirmed__style_interest, " ~ as_of() ~ ")", "expires__style_interest", "coalesce(cast(evidence__style_interest as bigint), 1)", "activity__style_interest"],
+            ["'category_interest'", "cast(tag__category_interest as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "first__category_interest", "coalesce(confirmed__category_interest, " ~ as_of() ~ ")", "expires__category_interest", "coalesce(cast(evidence__category_interest as bigint), 1)", "activity__category_interest"],
+            ["'solution_interest'", "cast(tag__solution_interest as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "first__solution_interest", "coalesce(confirmed__solution_interest, " ~ as_of() ~ ")", "expires__solution_interest", "coalesce(cast(evidence__solution_interest as bigint), 1)", "activity__solution_interest"],
+            ["'brand_interest'", "cast(tag__brand_interest as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "first__brand_interest", "coalesce(confirmed__brand_interest, " ~ as_of() ~ ")", "expires__brand_interest", "coalesce(cast(evidence__brand_interest as bigint), 1)", "activity__brand_interest"],
+            ["'topic_interest'", "cast(tag__topic_interest as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "first__topic_interest", "coalesce(confirmed__topic_interest, " ~ as_of() ~ ")", "expires__topic_interest", "coalesce(cast(evidence__topic_interest as bigint), 1)", "activity__topic_interest"],
+            ["'campaign_interest'", "cast(tag__campaign_interest as " ~ dbt.type_string() ~ ")", "cast(1 as double)", "first__campaign_interest", "coalesce(confirmed__campaign_interest, " ~ as_of() ~ ")", "expires__campaign_interest", "coalesce(cast(evidence__campaign_interest as bigint), 1)", "activity__campaign_interest"],
+        ]) }}
     ),
+
+    set_tags as (select * from all_tags where tag_value is not null),
 
     window_start as (
         select coalesce(min(as_of_date), {{ as_of() }}) as first_day
@@ -994,7 +195,7 @@ with
         left join interests on set_tags.user_id = interests.user_id and set_tags.tag = interests.tag
     ),
 
-    rows_of_users as (
+    final as (
         select
             user_id,
             cast(tag as {{ dbt.type_string() }}) as tag,
@@ -1006,27 +207,6 @@ with
             evidence_count,
             cast(last_activity as {{ dbt.type_string() }}) as last_activity
         from dated
-    ),
-
-    final as (
-        {% if forward %}
-        -- Who has no tag any more only loses the rows of the day held.
-        select
-            touched.user_id,
-            own.tag,
-            own.value,
-            own.weight,
-            own.first_set_at,
-            own.last_confirmed_at,
-            own.expires_at,
-            own.evidence_count,
-            own.last_activity,
-            own.tag is null as is_gone
-        from touched
-        left join rows_of_users as own on touched.user_id = own.user_id
-        {% else %}
-        select * from rows_of_users
-        {% endif %}
     )
 
 select *
