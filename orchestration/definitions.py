@@ -37,7 +37,7 @@ def build_definitions(
     manifest = ensure_manifest(home, settings)
     models = published_models(json.loads(manifest.read_text()))
     partitions = business_days(settings)
-    job = main_job(partitions)
+    job = main_job()
     state_check = state_check_job()
     activation = activation_job()
     return dg.Definitions(

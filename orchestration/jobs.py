@@ -16,12 +16,14 @@ ACTIVATION_JOB = "activation_job"
 WRITER_TAG = {"jingxi/writer": "home"}
 
 
-def main_job(partitions: dg.PartitionsDefinition[str]) -> UnresolvedAssetJobDefinition:
-    """Everything, in one process: dbt and DuckDB use the cores themselves, and one process holds the lock."""
+def main_job() -> UnresolvedAssetJobDefinition:
+    """Everything, in one process: dbt and DuckDB use the cores themselves, and one process holds the lock.
+
+    Partitioned as its assets are: by business day.
+    """
     return dg.define_asset_job(
         MAIN_JOB,
         selection=dg.AssetSelection.all() - _activation(),
-        partitions_def=partitions,
         executor_def=dg.in_process_executor,
         tags={**WRITER_TAG, "dagster/max_retries": "2", "dagster/retry_strategy": "ALL_STEPS"},
         description="Take in what landed, build and test the warehouse for one business day, publish, write "

@@ -42,7 +42,7 @@ def definitions(folder: Path) -> dg.Definitions:
     return dg.Definitions(
         assets=[published, files, *assets.activation_assets([line()])],
         asset_checks=[assets.publication_check()],
-        jobs=[main_job(partitions), activation_job()],
+        jobs=[main_job(), activation_job()],
         resources={"onlooker": Onlooker(home_path=str(folder))},
     )
 
