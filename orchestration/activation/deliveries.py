@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import hmac
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -257,11 +256,7 @@ def _identifiers(
 ) -> Mapping[tuple[str, str], tuple[str, str]]:
     """Kind and identifier in clear by (id_type, key_hash)."""
     found: dict[tuple[str, str], tuple[str, str]] = {}
-    secret = home.secret_key()
-
-    def digest(text: str) -> str:
-        return hmac.digest(secret, text.encode(), hashlib.sha256).hex()
-
+    keys = Keys(home.secret_key())
     with open_pair(home, settings, then="push again") as (session, _):
         session.execute("create temp table wanted (id_type varchar, id_hash varchar)")
         _fill(session, "wanted", wanted)
@@ -276,16 +271,16 @@ def _identifiers(
             """
         )
         for kind, id_ in _batches(session):
-            key = (kind, digest(f"{kind}:{id_}"))
+            key = (kind, keys.of_key(kind, id_))
             if key in wanted:
                 found[key] = (kind, id_)
         if any(kind == USER_ID for kind, _ in wanted):
-            found |= _of_users(session, wanted, digest)
+            found |= _of_users(session, wanted, keys)
     return found
 
 
 def _of_users(
-    session: duckdb.DuckDBPyConnection, wanted: set[tuple[str, str]], digest: Any
+    session: duckdb.DuckDBPyConnection, wanted: set[tuple[str, str]], keys: Keys
 ) -> dict[tuple[str, str], tuple[str, str]]:
     """An identifier of each user who is meant by the id itself: the strongest kind, of it the one seen last."""
     session.execute("create temp table meant (user_id varchar, id_hash varchar)")
@@ -296,7 +291,7 @@ def _of_users(
     users = [
         (now, key)
         for then, now in _batches(session)
-        if (USER_ID, key := digest(f"{USER_ID}:{then}")) in wanted
+        if (USER_ID, key := keys.of_key(USER_ID, then)) in wanted
     ]
     _fill(session, "meant", users)
     kinds = {kind: place for place, kind in enumerate(read_identifier_types(SEEDS_DIR))}
