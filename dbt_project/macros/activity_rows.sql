@@ -17,7 +17,6 @@
     {%- set names = [
         "channel",
         "touchpoint",
-        "session_id",
         "product_id",
         "content_id",
         "campaign_id",

@@ -46,6 +46,7 @@ CHAIN = (
     "int_activity__subjects",
     "int_activity__owners",
     "int_users__tallies",
+    "int_users__tallied",
     "int_users__activity_counts",
     "int_users__rhythms",
     "int_users__touchpoints",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import subprocess
 import sys
 from decimal import Decimal
@@ -15,7 +16,9 @@ import pytest
 from orchestration.home import DBT_PROJECT_DIR, PROJECT_ROOT, Home
 from orchestration.ingestion.intake import take_in
 from orchestration.settings import Settings
+from orchestration.warehouse import session
 from tests.command import environment
+from tests.warehouse_home import WarehouseHome
 
 # Anna is known by five identifiers; Ben by his phone only; one order is a guest's. Times are business time.
 FILES = {
@@ -173,3 +176,30 @@ def test_people_in_one_row_each(tmp_path: Path) -> None:
     assert later["Anna"]["next_order_expected_date"] == dt.date(2026, 4, 20)
     assert later["Ben"]["is_lead_won"] is True
     assert later["Ben"]["days_since_order"] == 48
+
+
+def test_the_wide_table_is_the_same_when_it_is_built_in_parts(
+    small_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(small_home, tmp_path / "home", symlinks=True)
+    home = WarehouseHome(tmp_path / "home")
+    whole = home.rows("select * from marts.user_wide order by all")
+    at_a_time = 40
+    monkeypatch.setattr(session, "BYTES_PER_USER", 4 * 10**9 // at_a_time)
+    parts = len(whole) // at_a_time + 1
+    assert parts > 3
+    ((as_of,),) = home.rows("select distinct as_of_date from marts.user_wide")
+    home.build(as_of.isoformat(), "user_wide", tests=False)
+    assert home.rows("select * from marts.user_wide order by all") == whole
+    # Each part was written after the one before it.
+    part = f"hash(user_id) % {parts}"
+    written = f"select {part} as part, lag({part}) over (order by rowid) as before from marts.user_wide"
+    assert home.rows(f"select count(*) from ({written}) as written where before > part") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("limit", "users"),
+    [("4GB", 800_000), ("2 GB", 400_000), ("512MiB", 107_374), ("1.5GiB", 322_122), ("1MB", 200)],
+)
+def test_more_memory_holds_more_users_at_a_time(limit: str, users: int) -> None:
+    assert session.users_per_part(limit) == users

@@ -86,12 +86,10 @@
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {% do persist_docs(target_relation, model) %}
     {{ adapter.commit() }}
-    {%- if forward and strategy != "whole" -%}
-        {% do drop_scratch_table(delta) %}
-        {%- for name in model.config.meta.get("scratch", []) -%}
-            {% do drop_scratch_table(this.identifier ~ "__" ~ name) %}
-        {%- endfor -%}
-    {%- endif -%}
+    {%- if forward and strategy != "whole" -%} {% do drop_scratch_table(delta) %} {%- endif -%}
+    {%- for name in model.config.meta.get("scratch", []) -%}
+        {% do drop_scratch_table(this.identifier ~ "__" ~ name) %}
+    {%- endfor -%}
     {{ run_hooks(post_hooks, inside_transaction=False) }}
 
     {{ return({"relations": [target_relation]}) }}

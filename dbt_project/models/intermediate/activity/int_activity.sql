@@ -15,7 +15,10 @@ with
                 {{ part }}.activity_id,
                 {{ part }}.channel,
                 {{ part }}.touchpoint,
-                {{ part }}.session_id,
+                {% if part == "tracked" %}
+                    tracked.touch_id, cast(tracked.session_key as varchar) as session_id,
+                {% else %} cast(null as varchar) as touch_id, cast(null as varchar) as session_id,
+                {% endif %}
                 {{ part }}.product_id,
                 {{ part }}.content_id,
                 {{ part }}.campaign_id,

@@ -6,6 +6,11 @@ with
         select distinct event_name, channel, touchpoint from {{ raw_rows(source("raw", "events"), "events") }}
     ),
     touches as (select distinct status, channel from {{ raw_rows(source("raw", "touches"), "touches") }}),
+    dealings as (
+        select distinct kind_key, activity, channel, touchpoint
+        from {{ ref("int_activity__dealings") }}
+        {% if is_forward() %} where added_on > {{ forward_from() }} {% endif %}
+    ),
     final as (
         select
             {{ kind_key("events", "events.event_name", "events.channel", "events.touchpoint") }} as kind_key,
@@ -23,6 +28,9 @@ with
             channel,
             cast(null as varchar) as touchpoint
         from touches
+        union all
+        select kind_key, activity, channel, touchpoint
+        from dealings
     )
 select *
 from final

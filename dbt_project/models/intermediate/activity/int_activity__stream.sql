@@ -2,7 +2,7 @@
     config(
         materialized="running",
         incremental_strategy="retire",
-        unique_key="activity_id",
+        unique_key="activity_key",
         incremental_predicates=["has_earlier_version"],
         meta={"tombstones": true},
     )
@@ -16,7 +16,6 @@
     "id",
     "event_name",
     "occurred_at",
-    "event_id",
     "channel",
     "touchpoint",
     "session_id",
@@ -44,7 +43,7 @@ with
                 and ({{ happened("occurred_at") }} or _first_arrived_on <= {{ forward_from() }})
         ),
         events as (
-            select {{ columns | join(", ") }}, arrived_keys.has_earlier_version
+            select {{ columns | join(", ") }}, arrived.event_key, arrived_keys.has_earlier_version
             from ({{ keyed_events(arrived_since("events"), columns) }}) as arrived
             inner join
                 arrived_keys
@@ -53,7 +52,7 @@ with
             {% if some_happen %}
                 union all
                 -- Known before, and happened since.
-                select {{ columns | join(", ") }}, false as has_earlier_version
+                select {{ columns | join(", ") }}, event_key, false as has_earlier_version
                 from ({{ current_events(columns) }}) as events
                 where event_key in ({{ happening }})
             {% endif %}
@@ -70,8 +69,8 @@ with
             {{ kind_key("events", "event_name", "channel", "touchpoint") }} as kind_key,
             {{ subject_key("product_id", "content_id", "campaign_id") }} as subject_key,
             occurred_at,
-            event_id as activity_id,
-            session_id,
+            event_key as activity_key,
+            case when session_id is not null then {{ row_hash(["session_id"]) }} end as session_key,
             cast(null as varchar) as touch_id,
             has_earlier_version
         from events
@@ -81,8 +80,8 @@ with
             {{ kind_key("touches", "status", "channel", "cast(null as varchar)") }} as kind_key,
             {{ subject_key("cast(null as varchar)", "content_id", "campaign_id") }} as subject_key,
             occurred_at,
-            'touch:' || touch_id || ':' || status as activity_id,
-            cast(null as varchar) as session_id,
+            {{ row_hash(["touch_id", "status"]) }} as activity_key,
+            null as session_key,
             touch_id,
             has_earlier_version
         from touches
@@ -94,8 +93,8 @@ with
             subject_key,
             occurred_at,
             {{ business_date("occurred_at") }} as activity_date,
-            activity_id,
-            session_id,
+            activity_key,
+            session_key,
             touch_id,
             {{ as_of() }} as added_on,
             cast(null as date) as removed_on

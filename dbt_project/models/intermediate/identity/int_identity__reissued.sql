@@ -1,4 +1,10 @@
-{{ config(materialized="running", incremental_strategy="whole") }}
+{{
+    config(
+        materialized="running",
+        incremental_strategy="whole",
+        meta={"scratch": ["events", "touches", "orders"]},
+    )
+}}
 
 {#- The large tables, whose rows seldom have a second version: columns and moment. -#}
 {#- Events and touches are only read here when all is built anew: going forward, theirs are held elsewhere. -#}
@@ -10,19 +16,25 @@
     ] + tables -%}
 {%- endif -%}
 {%- set staged_keys = {"events": ["event_id"], "orders": ["order_id"], "touches": ["touch_id", "status"]} -%}
+{#- Counted first: the engine would take them for more than the raw rows, and hold those in memory instead. -#}
+{%- set keys = {} -%}
+{%- for table, columns, seen_at in tables -%}
+    {%- set keys_of_table -%}
+        {%- if table == "events" %}select event_key as key_hash from {{ ref("int_activity__event_keys") }}
+        {%- else %} select {{ row_hash(staged_keys[table]) }} as key_hash from {{ ref("stg_raw__" ~ table) }}
+        {%- endif %}
+        where _first_arrived_on < _arrived_on
+        union
+        select {{ row_hash(record_key(table)) }} as key_hash
+        from {{ ever_arrived(table) }} as raw
+        inner join {{ replaced_files(table) }} as replaced on replaced.taken_in_at = raw._taken_in_at
+    {%- endset -%}
+    {%- set is_built = execute and load_cached_relation(ref("int_activity__event_keys")) is not none -%}
+    {%- do keys.update({table: counted_rows(table, keys_of_table) if is_built else keys_of_table}) -%}
+{%- endfor %}
 with
     {% for table, columns, seen_at in tables %}
-        {{ table }}_keys as (
-            {%- if table == "events" %}select event_key as key_hash from {{ ref("int_activity__event_keys") }}
-            {%- else %}
-                select {{ row_hash(staged_keys[table]) }} as key_hash from {{ ref("stg_raw__" ~ table) }}
-            {%- endif %}
-            where _first_arrived_on < _arrived_on
-            union
-            select {{ row_hash(record_key(table)) }} as key_hash
-            from {{ ever_arrived(table) }} as raw
-            inner join {{ replaced_files(table) }} as replaced on replaced.taken_in_at = raw._taken_in_at
-        ),
+        {{ table }}_keys as ({{ keys[table] }}),
         {{ table }} as (
             {{
                 record_versions(

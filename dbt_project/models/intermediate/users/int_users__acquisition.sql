@@ -14,7 +14,7 @@ with
 
     referrals as (select * from {{ ref("stg_raw__referrals") }}),
 
-    tallies as (select * from {{ ref("int_users__tallies") }}),
+    tallies as (select * from {{ ref("int_users__tallied") }}),
 
     owners as (select actor_key, user_id from {{ ref("int_activity__owners") }} where user_id is not null),
 

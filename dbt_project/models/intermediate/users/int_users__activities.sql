@@ -2,7 +2,7 @@
 
 with
 
-    tallies as (select * from {{ ref("int_users__tallies") }}),
+    tallies as (select * from {{ ref("int_users__tallied") }}),
 
     owners as (select * from {{ ref("int_activity__owners") }}),
 

@@ -35,7 +35,9 @@ with
 
     tallies as {{ inline() }} (select * from {{ ref("int_users__tallies") }}),
 
-    tracked as {{ inline() }} (select * from {{ ref("int_activity__tracked") }}),
+    kinds as (select * from {{ ref("int_activity__kinds") }}),
+
+    tracked as {{ inline() }} (select * from {{ ref("int_activity__stream") }}),
 
     dealings as {{ inline() }} (select * from {{ ref("int_activity__dealings") }}),
 
@@ -73,7 +75,7 @@ with
 {{ imports }}
 {% if forward %}
 
-    recounted as ({{ recounted }}), moves as ({{ tally_moves(["actor_key", "activity"]) }}),
+    recounted as ({{ recounted }}), moves as ({{ tally_moves(["actor_key", "kind_key"]) }}),
 {% endif %}
 
 actors as ({% if forward %}{{ actors }}{% else %}select * from owners where owner_key is not null{% endif %}),
@@ -90,10 +92,22 @@ activity_numbers as (
         ) as numbered(activity, activity_number)
 ),
 
+numbered_kinds as (
+    select
+        kinds.kind_key,
+        activity_numbers.activity_number,
+        passive_activities.activity is null as is_own,
+        kinds.activity like 'touch_%' as is_touch,
+        kinds.activity = 'order_paid' as is_paid
+    from kinds
+    left join passive_activities on kinds.activity = passive_activities.activity
+    left join activity_numbers on kinds.activity = activity_numbers.activity
+),
+
 standing as (
     select
         actors.owner_key,
-        tallies.activity,
+        tallies.kind_key,
         tallies.last_at,
         tallies.last_date,
         tallies.count_7d,
@@ -107,14 +121,14 @@ standing as (
     moved as (
         select
             actor_key,
-            activity,
+            kind_key,
             max(occurred_at) as last_at,
             max(activity_date) as last_date,
             sum(count_7d) as count_7d,
             sum(count_30d) as count_30d,
             sum(count_90d) as count_90d
         from moves
-        group by actor_key, activity
+        group by actor_key, kind_key
     ),
 
     facts as (
@@ -123,7 +137,7 @@ standing as (
         union all
         select
             owners.owner_key,
-            moved.activity,
+            moved.kind_key,
             moved.last_at,
             moved.last_date,
             moved.count_7d,
@@ -139,20 +153,19 @@ standing as (
 activities as (
     select
         facts.owner_key,
-        activity_numbers.activity_number,
-        passive_activities.activity is null as is_own,
-        bool_or(facts.activity like 'touch_%') as is_touch,
+        numbered_kinds.activity_number,
+        numbered_kinds.is_own,
+        bool_or(numbered_kinds.is_touch) as is_touch,
         max(facts.last_at) as last_at,
-        max(facts.last_at) filter (where facts.activity = 'order_paid') as last_paid_at,
+        max(facts.last_at) filter (where numbered_kinds.is_paid) as last_paid_at,
         max(facts.last_date) as last_date,
         {%- for day in [7, 30, 90] %}
             cast(sum(cast(facts.count_{{ day }}d as integer)) as integer) as count_{{ day }}d
             {%- if not loop.last %},{% endif %}
         {%- endfor %}
     from {{ "facts" if forward else "standing as facts" }}
-    left join passive_activities on facts.activity = passive_activities.activity
-    left join activity_numbers on facts.activity = activity_numbers.activity
-    group by facts.owner_key, activity_numbers.activity_number, passive_activities.activity is null
+    inner join numbered_kinds on facts.kind_key = numbered_kinds.kind_key
+    group by facts.owner_key, numbered_kinds.activity_number, numbered_kinds.is_own
 ),
 
 -- One row per user and number before: the greatest of small integers is that one, and takes far less

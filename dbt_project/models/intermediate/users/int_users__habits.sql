@@ -50,7 +50,7 @@ with
             union
             select actor_key
             from tracked
-            where {{ is_expiring(30) }} and session_id is not null
+            where {{ is_expiring(30) }} and session_key is not null
         )
 
         {{ touched_owners("changed_actors") }}
@@ -125,18 +125,19 @@ touchpoints as (
 top_touchpoints as (select owner_key, touchpoint from touchpoints where touchpoint_rank = 1),
 
 sessions as (
-    select actors.owner_key, facts.session_id
+    select actors.owner_key, facts.session_key
     from
         (
-            {{
-                standing_facts(
-                    ["actor_key", "session_id"],
-                    in_window ~ " and session_id is not null and activity_date > " ~ add_days(as_of(), -30),
-                )
-            }}
+            select actor_key, session_key
+            from tracked
+            where
+                removed_on is null
+                and session_key is not null
+                and activity_date > {{ add_days(as_of(), -30) }}
+                and activity_date <= {{ as_of() }}
         ) as facts
     inner join actors on facts.actor_key = actors.actor_key
-    group by actors.owner_key, facts.session_id
+    group by actors.owner_key, facts.session_key
 ),
 
 session_values as (select owner_key, count(*) as sessions_count_30d from sessions group by owner_key),

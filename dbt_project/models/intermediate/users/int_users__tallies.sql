@@ -7,7 +7,7 @@
 }}
 
 {%- set counts = ["total_count", "count_7d", "count_30d", "count_90d"] %}
-{%- set key = ["actor_key", "activity", "channel"] %}
+{%- set key = ["actor_key", "kind_key"] %}
 {%- set tallied -%}
     min(occurred_at) as first_at,
     max(occurred_at) as last_at,
@@ -21,7 +21,7 @@
 {%- set imports %}
 with
 
-    tracked as {{ inline() }} (select * from {{ ref("int_activity__tracked") }}),
+    tracked as {{ inline() }} (select * from {{ ref("int_activity__stream") }}),
 
     dealings as {{ inline() }} (select * from {{ ref("int_activity__dealings") }}),
 {% endset %}
@@ -35,8 +35,7 @@ with
         select
             {{ row_hash(key) }} as tally_key,
             actor_key,
-            activity,
-            channel,
+            kind_key,
             min(case when not is_removed then occurred_at end) as first_at,
             max(case when not is_removed then occurred_at end) as last_at,
             max(case when not is_removed then activity_date end) as last_date,
@@ -45,7 +44,7 @@ with
             max(case when is_removed then activity_date end) as removed_last_date
             {%- for count in counts %}, sum({{ count }}) as {{ count }} {%- endfor %}
         from moves
-        group by actor_key, activity, channel
+        group by actor_key, kind_key
     {% endset %}
     {%- set changes = counted_rows("changes", changes) %}
 
@@ -54,8 +53,7 @@ with
         select
             changes.tally_key,
             changes.actor_key,
-            changes.activity,
-            changes.channel,
+            changes.kind_key,
             least(held.first_at, changes.first_at) as first_at,
             greatest(held.last_at, changes.last_at) as last_at,
             greatest(held.last_date, changes.last_date) as last_date,
@@ -85,18 +83,13 @@ with
 {{ imports }}
 {% if not is_forward() %}
 
-    facts as ({{ standing_facts(["actor_key", "activity", "channel", "occurred_at", "activity_date"]) }}),
+    facts as ({{ standing_facts(["actor_key", "kind_key", "occurred_at", "activity_date"]) }}),
 
     final as (
         select
-            {{ row_hash(key) }} as tally_key,
-            actor_key,
-            activity,
-            channel,
-            {{ tallied }},
-            {{ as_of() }} as changed_on
+            {{ row_hash(key) }} as tally_key, actor_key, kind_key, {{ tallied }}, {{ as_of() }} as changed_on
         from facts
-        group by actor_key, activity, channel
+        group by actor_key, kind_key
     )
 {% else %}
 
@@ -105,7 +98,7 @@ with
 
         recounted_keys as ({{ recounted_keys }}),
 
-        facts as ({{ standing_facts(["actor_key", "activity", "channel", "occurred_at", "activity_date"]) }}),
+        facts as ({{ standing_facts(["actor_key", "kind_key", "occurred_at", "activity_date"]) }}),
 
         recounted as (
             select
@@ -117,8 +110,7 @@ with
             inner join
                 recounted_keys
                 on facts.actor_key = recounted_keys.actor_key
-                and facts.activity = recounted_keys.activity
-                and facts.channel is not distinct from recounted_keys.channel
+                and facts.kind_key = recounted_keys.kind_key
             group by recounted_keys.tally_key
         ),
     {% else %} recounted as (select * from moved where is_recounted and total_count > 0),
@@ -128,8 +120,7 @@ with
         select
             moved.tally_key,
             moved.actor_key,
-            moved.activity,
-            moved.channel,
+            moved.kind_key,
             {% for value in ["first_at", "last_at", "last_date"] %}
                 case
                     when recounted.tally_key is null then moved.{{ value }} else recounted.{{ value }}

@@ -43,10 +43,7 @@ with
             cast(position as integer) as position,
             cast(activity as varchar) as activity,
             cast(occurred_at as timestamp) as occurred_at,
-            -- The stream names a message's status `touch:<message>:<status>`.
-            cast(
-                case when is_touch then regexp_extract(activity_id, '^touch:(.*):[^:]*$', 1) end as varchar
-            ) as touch_id,
+            cast(touch_id as varchar) as touch_id,
             cast(channel as varchar) as channel,
             cast(touchpoint as varchar) as touchpoint,
             cast(product_id as varchar) as product_id,

@@ -1,40 +1,45 @@
+{{ config(meta={"parts_of": "int_identity__users"}) }}
+
 with
 
-    users as (select * from {{ ref("int_identity__users") }}),
+    users as (select * from {{ ref("int_identity__users") }} where {{ in_part("user_id") }}),
 
-    profile as (select * from {{ ref("int_users__profile") }}),
+    profile as (select * from {{ ref("int_users__profile") }} where {{ in_part("user_id") }}),
 
-    acquisition as (select * from {{ ref("int_users__acquisition") }}),
+    acquisition as (select * from {{ ref("int_users__acquisition") }} where {{ in_part("user_id") }}),
 
-    relation as (select * from {{ ref("int_users__relation") }}),
+    relation as (select * from {{ ref("int_users__relation") }} where {{ in_part("user_id") }}),
 
-    behaviour as (select * from {{ ref("int_users__behaviour") }}),
+    behaviour as (select * from {{ ref("int_users__behaviour") }} where {{ in_part("user_id") }}),
 
-    spending as (select * from {{ ref("int_users__spending") }}),
+    spending as (select * from {{ ref("int_users__spending") }} where {{ in_part("user_id") }}),
 
-    order_cycles as (select * from {{ ref("user_order_cycle") }}),
+    order_cycles as (select * from {{ ref("user_order_cycle") }} where {{ in_part("user_id") }}),
 
     replenishments as (
-        select user_id, count(*) as due_count from {{ ref("replenishment_due") }} group by user_id
+        select user_id, count(*) as due_count
+        from {{ ref("replenishment_due") }}
+        where {{ in_part("user_id") }}
+        group by user_id
     ),
 
-    response as (select * from {{ ref("int_users__response") }}),
+    response as (select * from {{ ref("int_users__response") }} where {{ in_part("user_id") }}),
 
-    best_time as (select * from {{ ref("int_users__best_time") }}),
+    best_time as (select * from {{ ref("int_users__best_time") }} where {{ in_part("user_id") }}),
 
-    referrals as (select * from {{ ref("int_users__referrals") }}),
+    referrals as (select * from {{ ref("int_users__referrals") }} where {{ in_part("user_id") }}),
 
-    stages as (select * from {{ ref("int_users__stages") }}),
+    stages as (select * from {{ ref("int_users__stages") }} where {{ in_part("user_id") }}),
 
-    scores as (select * from {{ ref("int_rfm__scores") }}),
+    scores as (select * from {{ ref("int_rfm__scores") }} where {{ in_part("user_id") }}),
 
-    aipl as (select * from {{ ref("user_aipl") }}),
+    aipl as (select * from {{ ref("user_aipl") }} where {{ in_part("user_id") }}),
 
-    points as (select * from {{ ref("user_scores") }}),
+    points as (select * from {{ ref("user_scores") }} where {{ in_part("user_id") }}),
 
-    layers as (select * from {{ ref("user_layers") }}),
+    layers as (select * from {{ ref("user_layers") }} where {{ in_part("user_id") }}),
 
-    clusters as (select * from {{ ref("user_clusters") }}),
+    clusters as (select * from {{ ref("user_clusters") }} where {{ in_part("user_id") }}),
 
     final as (
         select
