@@ -940,7 +940,9 @@ from final
     )
 
 
-_HISTORY_CONFIG = _by_date_config("""        meta={"by_date": "as_of_date"},\n""")
+_HISTORY_CONFIG = _by_date_config(
+    """        meta={"by_date": "as_of_date", "parts_of": "int_tags__judged"},\n"""
+)
 
 
 def history_sql(tags: Sequence[Tag]) -> str:
@@ -1013,6 +1015,7 @@ with
             as_of_date in ({{{{ as_of() }}}}, {{{{ before }}}})
             and {{{{ var("history_days") }}}} > 1
             and exists (select 1 from {{{{ ref('int_tags__user_days') }}}} where as_of_date = {{{{ before }}}})
+            and {{{{ in_part("user_id") }}}}
     ),
 
     kept as (
@@ -1020,7 +1023,7 @@ with
             user_id,
             as_of_date{_kept_pivot(keeps)}
         from {{{{ ref('int_tags__kept') }}}}
-        where as_of_date in ({{{{ as_of() }}}}, {{{{ before }}}})
+        where as_of_date in ({{{{ as_of() }}}}, {{{{ before }}}}) and {{{{ in_part("user_id") }}}}
         group by user_id, as_of_date
     ),
 

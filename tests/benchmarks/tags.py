@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks --only tags
 
-Half a million users with the tags that are shipped (more than sixty). Models are those that `jingxi compile` writes, from judging the rules to the
+A million users with the tags that are shipped (more than sixty). Models are those that `jingxi compile` writes, from judging the rules to the
 tables that people read; the wide table, answers of activities and weights of interests are there before. CPU seconds of the process, because
 other work on the machine must not count. Yardstick: the same day, with the same changes, built anew in a copy of the warehouse. What does not
 follow the users who changed: one pass over the rules, the days on which tags are confirmed, and the search for rows to replace.
@@ -24,12 +24,13 @@ from orchestration.specs.compiler import compile_specs
 from orchestration.specs.kinds import Project
 from orchestration.specs.loader import load_project, load_tags
 from orchestration.specs.predicates import Pick, counted_column, counted_in
+from orchestration.warehouse.session import users_per_part
 from tests.benchmarks.results import Measured
 from tests.laws.tag_days_support import TagWarehouse
 
 FIRST = dt.date(2026, 6, 1)
-# A million fit for 1 and 10 %; where all changed, the two days that user_tag_history sets side by side do not.
-USERS = 500_000
+USERS = 1_000_000
+MEMORY_LIMIT = "2500MB"
 _CHANGED = "orders_count", "views_count_30d", "active_days_30d", "net_amount_365d"
 # Percent of users who changed → part of building anew.
 _GOALS = {1: 0.4, 10: 0.8, 100: 1.15}
@@ -44,7 +45,9 @@ def measure(small: bool) -> list[Measured]:
         held, other = Path(folder) / "tags.duckdb", Path(folder) / "other.duckdb"
         with _open(held) as connection:
             _fill(connection, project, users)
-            warehouse = TagWarehouse(connection, compile_specs(project))
+            warehouse = TagWarehouse(
+                connection, compile_specs(project), users_per_part=users_per_part(MEMORY_LIMIT)
+            )
             for number in range(2):
                 warehouse.build(FIRST + dt.timedelta(days=number), forward=False)
         for number, (percent, goal) in enumerate(_GOALS.items(), start=2):
@@ -72,7 +75,7 @@ def measure(small: bool) -> list[Measured]:
 def _open(file: Path) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(str(file))
     connection.execute(
-        "set TimeZone = 'UTC'; set threads = 2; set memory_limit = '2500MB'; set preserve_insertion_order = false"
+        f"set TimeZone = 'UTC'; set threads = 2; set memory_limit = '{MEMORY_LIMIT}'; set preserve_insertion_order = false"
     )
     return connection
 

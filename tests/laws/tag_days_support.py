@@ -27,8 +27,14 @@ MODELS = {
 }
 
 
-_MACRO = DBT_PROJECT_DIR / "macros" / "stacked.sql"
-stacked = jinja2.Environment(autoescape=False).from_string(_MACRO.read_text()).module.duckdb__stacked  # type: ignore[attr-defined]
+def _macro(file: str, name: str) -> Any:
+    text = (DBT_PROJECT_DIR / "macros" / f"{file}.sql").read_text()
+    return getattr(
+        jinja2.Environment(autoescape=False, extensions=["jinja2.ext.do"]).from_string(text).module, name
+    )
+
+
+stacked = _macro("stacked", "duckdb__stacked")
 
 
 class _Dbt:
@@ -46,11 +52,13 @@ class TagWarehouse:
         files: Mapping[str, str],
         history_days: int = 3,
         wide_days: int | None = None,
+        users_per_part: int | None = None,
     ) -> None:
         self.connection = connection
         self.models = {Path(path).stem: text for path, text in files.items() if path.endswith(".sql")}
         self.history_days = history_days
         self.wide_days = history_days + 4 if wide_days is None else wide_days
+        self.users_per_part = users_per_part
         self.held: dt.date | None = None
         # What main.running_models holds: the day of each running model and the day it went on from.
         self.running: dict[str, tuple[dt.date, dt.date | None]] = {}
@@ -70,6 +78,14 @@ class TagWarehouse:
 
     def _has_rows(self, query: str) -> bool:
         return bool(self.connection.execute(query).fetchall())
+
+    def _parts(self, meta: Mapping[str, str]) -> list[tuple[int, int]]:
+        """As the macro part_count: number of each part and how many there are."""
+        if "parts_of" not in meta or self.users_per_part is None:
+            return [(0, 1)]
+        ((users,),) = self.connection.execute(f"select count(*) from {meta['parts_of']}").fetchall()
+        parts = users // self.users_per_part + 1
+        return [(part, parts) for part in range(parts)]
 
     def _build(self, name: str, kind: str, as_of: dt.date, since: dt.date | None) -> None:
         there = self._has_rows(f"select 1 from duckdb_tables() where table_name = '{name}'")
@@ -94,6 +110,7 @@ class TagWarehouse:
             counted_rows=counted_rows,
             scratch_name=lambda part: f"{name}__{part}",
             stacked=stacked,
+            in_part=_macro("in_part", "duckdb__in_part"),
             row_hash=lambda columns: f"hash({', '.join(columns)})",
             days_between=lambda earlier, later: f"date_diff('day', {earlier}, {later})",
             add_days=lambda date, days: f"({date} + {days})",
@@ -119,7 +136,10 @@ class TagWarehouse:
             run("begin")
             if kind == "by_date":
                 run(f"delete from {name} where as_of_date = date '{as_of}'")
-            run(f"insert into {name} by name {query}")
+            for part, parts in self._parts(settings.get("meta", {})):
+                run(f"set variable part_count = {parts}; set variable part = {part}")
+                run(f"insert into {name} by name {query}")
+            run("reset variable part_count; reset variable part")
         else:
             replaced = f"{name}__{settings['meta']['replaced']}"
             run("begin")

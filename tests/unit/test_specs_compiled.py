@@ -77,6 +77,7 @@ def rendered(sql: str, as_of: dt.date = AS_OF) -> str:
             counted_rows=lambda name, query: query,
             scratch_name=lambda name: name,
             stacked=stacked,
+            in_part=lambda user_id: "true",
             row_hash=lambda columns: f"hash({', '.join(columns)})",
             this="this",
             var=lambda name: {"history_days": 3}[name],

@@ -1,7 +1,7 @@
 {{
     config(
         materialized="by_date",
-        meta={"by_date": "as_of_date"},
+        meta={"by_date": "as_of_date", "parts_of": "int_tags__judged"},
     )
 }}
 -- fmt: off
@@ -16,6 +16,7 @@ with
             as_of_date in ({{ as_of() }}, {{ before }})
             and {{ var("history_days") }} > 1
             and exists (select 1 from {{ ref('int_tags__user_days') }} where as_of_date = {{ before }})
+            and {{ in_part("user_id") }}
     ),
 
     kept as (
@@ -25,7 +26,7 @@ with
             max(case when tag = 'churn_risk' then value end) as tag__churn_risk, max(case when tag = 'churn_risk' then kept_from_date end) as kept__churn_risk, max(case when tag = 'churn_risk' then expires_on end) as until__churn_risk,
             max(case when tag = 'member_level' then value end) as tag__member_level, max(case when tag = 'member_level' then kept_from_date end) as kept__member_level, max(case when tag = 'member_level' then expires_on end) as until__member_level
         from {{ ref('int_tags__kept') }}
-        where as_of_date in ({{ as_of() }}, {{ before }})
+        where as_of_date in ({{ as_of() }}, {{ before }}) and {{ in_part("user_id") }}
         group by user_id, as_of_date
     ),
 
