@@ -31,6 +31,7 @@
         {%- if parts > 1 -%} {% do choose_part(part, parts) %} {%- endif -%}
         {% do run_sql("main", "insert into " ~ target_relation ~ " (" ~ names ~ ") " ~ day_rows) %}
     {%- endfor %}
+    {%- if parts > 1 -%} {% do choose_part("null", "null") %} {%- endif %}
 
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {% do persist_docs(target_relation, model) %}

@@ -26,6 +26,7 @@
             {%- endif -%}
         {%- endcall %}
     {%- endfor %}
+    {%- if parts > 1 -%} {% do choose_part("null", "null") %} {%- endif %}
 
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {% do persist_docs(target_relation, model) %}
