@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -31,6 +32,9 @@ from orchestration.warehouse.project import (
     run_dbt,
 )
 from orchestration.warehouse.state_day import forget_state_day, moving_to
+
+# For how long dbt may go on after it was asked to end.
+GRACE_SECONDS = 30.0
 
 
 class BuildRunConfig(dg.Config):
@@ -195,6 +199,15 @@ def _unchanged(context: dg.AssetExecutionContext) -> Iterator[Any]:
         )
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process by force where asking does not help: one that was started with SIGTERM ignored hands that down."""
+    process.terminate()
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
 def _with_row_counts(context: dg.AssetExecutionContext, call: DbtCliInvocation, home: Home) -> Iterator[Any]:
     """Check results as they come; models at the end, when their rows can be counted without dbt's lock."""
     built: list[dg.Output[Any]] = []
@@ -210,7 +223,7 @@ def _with_row_counts(context: dg.AssetExecutionContext, call: DbtCliInvocation, 
         failure = error
     except BaseException:
         # Nobody reads any more what dbt prints: it would wait for that for ever, and the run for dbt.
-        call.process.terminate()
+        _end(call.process)
         raise
     finally:
         call.process.wait()

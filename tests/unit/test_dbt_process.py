@@ -15,6 +15,7 @@ from dbt_common.events.event_manager import EventManager
 from dbt_common.events.logger import LineFormat, LoggerConfig
 from dbt_common.events.types import Note
 
+from orchestration.assets import warehouse
 from orchestration.assets.warehouse import _with_row_counts
 from orchestration.home import Home
 from orchestration.warehouse.quick_dbt import make_no_debug_events
@@ -66,11 +67,24 @@ def test_a_debug_log_shows_everything() -> None:
 
 
 @pytest.mark.parametrize("how", ["closed", "failed"])
-def test_a_run_that_goes_no_further_does_not_wait_for_dbt(tmp_path: Path, how: str) -> None:
-    """As `jingxi run | head` does: what dbt prints fills the pipe, and nobody empties it."""
+@pytest.mark.parametrize(
+    ("asked", "ends_by"), [(signal.SIG_DFL, signal.SIGTERM), (signal.SIG_IGN, signal.SIGKILL)]
+)
+def test_a_run_that_goes_no_further_does_not_wait_for_dbt(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    asked: signal.Handlers,
+    ends_by: signal.Signals,
+) -> None:
+    """As `jingxi run | head` does: what dbt prints fills the pipe, and nobody empties it. Who starts a run may have it
+    ignore requests to end, and dbt does then too."""
+    monkeypatch.setattr(warehouse, "GRACE_SECONDS", 0.2)
 
     class Call:
-        process = subprocess.Popen(["yes"], stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            ["yes"], stdout=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGTERM, asked)
+        )
 
         def stream(self) -> Iterator[object]:
             yield object()
@@ -87,5 +101,5 @@ def test_a_run_that_goes_no_further_does_not_wait_for_dbt(tmp_path: Path, how: s
     else:
         with pytest.raises(BrokenPipeError):
             next(events)
-    assert call.process.poll() == -signal.SIGTERM
+    assert call.process.poll() == -ends_by
     call.process.stdout.close()

@@ -29,8 +29,7 @@
         from {{ ever_arrived(table) }} as raw
         inner join {{ replaced_files(table) }} as replaced on replaced.taken_in_at = raw._taken_in_at
     {%- endset -%}
-    {%- set is_built = execute and load_cached_relation(ref("int_activity__event_keys")) is not none -%}
-    {%- do keys.update({table: counted_rows(table, keys_of_table) if is_built else keys_of_table}) -%}
+    {%- do keys.update({table: counted_rows(table, keys_of_table)}) -%}
 {%- endfor %}
 with
     {% for table, columns, seen_at in tables %}
