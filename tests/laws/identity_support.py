@@ -135,7 +135,9 @@ def _template(model: str, forward: bool) -> jinja2.Template:
         "is_forward",
         "forward_components",
         "run_sql",
+        "counted_rows",
     }
+    environment.globals["counted_rows"] = lambda name, query: query
     environment.globals["is_forward"] = lambda: forward
     environment.globals["this"] = model
     texts = [
