@@ -454,10 +454,10 @@ def day_counts_sql(tags: Sequence[Tag]) -> str:
         + _COUNTS_GO_ON
         + f"""with
     {{% if forward %}}
-    judged as (select * from {{{{ ref('int_tags__judged') }}}}),
+    judged as (select * from {{{{ ref('int_tags__judged') }}}} where changed_on > {{{{ forward_from() }}}}),
 
     -- Who moved loses the values of the day held and gets those of today.
-    same as (select user_id from judged where changed_on <= {{{{ forward_from() }}}}),
+    same as (select user_id from {{{{ ref('int_tags__judged') }}}} where changed_on <= {{{{ forward_from() }}}}),
 
     before as (
         select user_id, version
@@ -472,7 +472,6 @@ def day_counts_sql(tags: Sequence[Tag]) -> str:
     sides as (
         select {columns}, 1 as step
         from judged
-        where changed_on > {{{{ forward_from() }}}}
         union all
         select {held}, -1 as step
         from before
@@ -725,15 +724,20 @@ def _carry_sql(tags: Sequence[Tag]) -> str:
 
     Three columns move by themselves: a tag without a declared last fact is confirmed on the day, one without a declared
     first fact is set at the earliest since the first day of the window, and interests fade. Rows that have such a day for
-    a fact of their own move along and are written again afterwards: see _touched_sql.
+    a fact of their own move along and are put right again: see _dated_sql.
     """
     window = f"(select {{{{ day_start('first_day') }}}} from ({_WINDOW_START}) as window_start)"
+    dated = "from {{ scratch_name('dated') }} as dated where held.user_id = dated.user_id and held.tag = dated.tag"
     statements = [
         "update {{ this }} set last_confirmed_at = {{ day_start(as_of()) }} "
         "where last_confirmed_at = {{ day_start(forward_from()) }}",
+        "update {{ this }} as held set last_confirmed_at = {{ day_start('dated.confirmed_on') }} "
+        f"{dated} and dated.confirmed_on is not null and held.last_confirmed_at = {{{{ day_start(as_of()) }}}}",
         f"update {{{{ this }}}} set first_set_at = least({window}, last_confirmed_at) "
         "where first_set_at >= {{ day_start(add_days(forward_from(), 1 - var('history_days'))) }} "
         f"and first_set_at < {window}",
+        "update {{ this }} as held set first_set_at = least({{ day_start('dated.first_on') }}, held.last_confirmed_at) "
+        f"{dated} and dated.first_on is not null",
     ]
     if interests := [literal(tag.code) for tag in tags if tag.spec.interest is not None]:
         statements.append(
@@ -744,39 +748,60 @@ def _carry_sql(tags: Sequence[Tag]) -> str:
     return "; ".join(" ".join(statement.split()) for statement in statements)
 
 
-def _other_users_sql(tags: Sequence[Tag]) -> str:
-    """Users whose rows of user_tags are written again though they are judged as before: a day that moves along is a
-    fact's, a value is or was kept, or a tag was set on a day between the two, though it was set on both."""
-    days: dict[tuple[str, str], str] = {}  # many tags name the same day: one column each
-    for tag in tags:
-        if not tag.is_observed:
-            for prefix, source in _declared(tag):
-                days.setdefault((prefix, source), f"{prefix}__{tag.code}")
-
-    def moves(confirmed: Sequence[str], first: Sequence[str]) -> str:
-        conditions = [f"{column} = {{{{ forward_from() }}}}" for column in confirmed]
-        # The first day is not later than the last: one that lies ahead moves with the days.
-        conditions += [
-            f"{column} > {{{{ forward_from() }}}} or ({column} >= {_WINDOW_HELD} and {column} < first_day)"
-            for column in first
-        ]
-        return " or ".join(conditions) or "false"
-
-    columns = {
-        wanted: [column for (prefix, _), column in days.items() if prefix == wanted]
-        for wanted in ("confirmed", "first")
-    }
-    parts = [
-        f"select user_id from {{{{ ref('int_tags__judged') }}}} cross join ({_WINDOW_START}) as window_start "
-        f"where changed_on <= {{{{ forward_from() }}}} and ({moves(columns['confirmed'], columns['first'])})",
-        "select user_id from {{ ref('user_tag_history') }} where change = 'set' "
-        "and as_of_date > {{ forward_from() }} and as_of_date <= {{ as_of() }}",
-    ]
-    if any(tag.is_observed for tag in tags):
-        parts.append(
-            f"select user_id from {{{{ ref('int_tags__observed') }}}} cross join ({_WINDOW_START}) as window_start "
-            f"where place = 1 and is_set and ({moves(['last_on'], ['first_on'])})"
+def _dated_sql(tags: Sequence[Tag]) -> str:
+    """Tags of users judged as before that have one of the days which move along for a fact of their own, with that fact."""
+    by_tag = [(tag, dict(_declared(tag))) for tag in tags]
+    by_tag = [(tag, has) for tag, has in by_tag if "first" in has or "confirmed" in has]
+    # The first day is not later than the last: one that lies ahead moves with the days.
+    first = f"first_on > {{{{ forward_from() }}}} or (first_on >= {_WINDOW_HELD} and first_on < first_day)"
+    rows: list[Sequence[str]] = []
+    conditions: dict[tuple[str, str], str] = {}
+    for tag, has in by_tag:
+        rows.append(
+            (
+                literal(tag.code),
+                *(
+                    f"{prefix}__{tag.code}" if prefix in has else "cast(null as date)"
+                    for prefix in ("first", "confirmed")
+                ),
+            )
         )
+        # Many tags name the same day: one look at it.
+        if "first" in has:
+            conditions.setdefault(("first", has["first"]), first.replace("first_on", f"first__{tag.code}"))
+        if "confirmed" in has:
+            moves = f"confirmed__{tag.code} = {{{{ forward_from() }}}}"
+            conditions.setdefault(("confirmed", has["confirmed"]), moves)
+    stacked = _stacked_sql("facts", ("user_id", "first_day"), ("tag", "first_on", "confirmed_on"), rows)
+    return f"""with
+    facts as (
+        select *
+        from {{{{ ref('int_tags__judged') }}}}
+        cross join ({_WINDOW_START}) as window_start
+        where changed_on <= {{{{ forward_from() }}}} and ({" or ".join(conditions.values()) or "false"})
+    ),
+
+    dated as (
+{stacked}
+    )
+
+select
+    user_id,
+    tag,
+    case when {first} then first_on end as first_on,
+    case when confirmed_on = {{{{ forward_from() }}}} then confirmed_on end as confirmed_on
+from dated
+where confirmed_on = {{{{ forward_from() }}}} or {first}
+"""
+
+
+def _other_users_sql(tags: Sequence[Tag]) -> str:
+    """Users whose rows of user_tags are written again though they are judged as before: a value is or was kept, or a tag
+    was set on a day between the two, though it was set on both."""
+    parts = [
+        "select user_id from {{ ref('user_tag_history') }} where change = 'set' "
+        "and as_of_date > {{ forward_from() }} and as_of_date <= {{ as_of() }}"
+    ]
     if _keeps(tags):
         parts.append(
             "select user_id from {{ ref('int_tags__kept') }} where as_of_date in ({{ as_of() }}, {{ forward_from() }})"
@@ -831,7 +856,7 @@ def user_tags_sql(tags: Sequence[Tag]) -> str:
         materialized="running",
         unique_key="user_id",
         pre_hook="{{% if is_forward() %}}{_carry_sql(tags)}{{% endif %}}",
-        meta={{"replaced": "touched", "scratch": ["others", "touched"]}},
+        meta={{"replaced": "touched", "scratch": ["dated", "others", "touched"]}},
     )
 }}}}
 -- depends_on: {{{{ ref('int_tags__judged') }}}}, {{{{ ref('int_tags__kept') }}}}, {{{{ ref('int_tags__evaluated') }}}}
@@ -840,6 +865,11 @@ def user_tags_sql(tags: Sequence[Tag]) -> str:
 {{% if forward and not has_rows("select 1 as one from " ~ ref("int_tags__user_days") ~ " where as_of_date = " ~ forward_from()) %}}
 {{% do build_anew() %}}
 {{% set forward = false %}}
+{{% endif %}}
+{{% set dated %}}
+{_dated_sql(tags)}{{% endset %}}
+{{% if forward %}}
+{{% do counted_rows("dated", dated) %}}
 {{% endif %}}
 {{% set others %}}
 select user_id

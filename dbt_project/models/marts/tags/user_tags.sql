@@ -4,8 +4,8 @@
     config(
         materialized="running",
         unique_key="user_id",
-        pre_hook="{% if is_forward() %}update {{ this }} set last_confirmed_at = {{ day_start(as_of()) }} where last_confirmed_at = {{ day_start(forward_from()) }}; update {{ this }} set first_set_at = least((select {{ day_start('first_day') }} from (select coalesce(min(as_of_date), {{ as_of() }}) as first_day from ( select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number from ( select distinct as_of_date from {{ ref('int_tags__user_days') }} where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }} ) as days ) as numbered where {{ days_between('as_of_date', as_of()) }} = day_number - 1) as window_start), last_confirmed_at) where first_set_at >= {{ day_start(add_days(forward_from(), 1 - var('history_days'))) }} and first_set_at < (select {{ day_start('first_day') }} from (select coalesce(min(as_of_date), {{ as_of() }}) as first_day from ( select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number from ( select distinct as_of_date from {{ ref('int_tags__user_days') }} where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }} ) as days ) as numbered where {{ days_between('as_of_date', as_of()) }} = day_number - 1) as window_start); update {{ this }} as held set weight = faded.weight from {{ ref('int_tags__observed') }} as faded where held.user_id = faded.user_id and held.tag = faded.tag and faded.place = 1 and faded.is_set and held.tag in ('style_interest', 'category_interest', 'solution_interest', 'brand_interest', 'topic_interest', 'campaign_interest') and faded.tag in ('style_interest', 'category_interest', 'solution_interest', 'brand_interest', 'topic_interest', 'campaign_interest'){% endif %}",
-        meta={"replaced": "touched", "scratch": ["others", "touched"]},
+        pre_hook="{% if is_forward() %}update {{ this }} set last_confirmed_at = {{ day_start(as_of()) }} where last_confirmed_at = {{ day_start(forward_from()) }}; update {{ this }} as held set last_confirmed_at = {{ day_start('dated.confirmed_on') }} from {{ scratch_name('dated') }} as dated where held.user_id = dated.user_id and held.tag = dated.tag and dated.confirmed_on is not null and held.last_confirmed_at = {{ day_start(as_of()) }}; update {{ this }} set first_set_at = least((select {{ day_start('first_day') }} from (select coalesce(min(as_of_date), {{ as_of() }}) as first_day from ( select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number from ( select distinct as_of_date from {{ ref('int_tags__user_days') }} where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }} ) as days ) as numbered where {{ days_between('as_of_date', as_of()) }} = day_number - 1) as window_start), last_confirmed_at) where first_set_at >= {{ day_start(add_days(forward_from(), 1 - var('history_days'))) }} and first_set_at < (select {{ day_start('first_day') }} from (select coalesce(min(as_of_date), {{ as_of() }}) as first_day from ( select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number from ( select distinct as_of_date from {{ ref('int_tags__user_days') }} where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }} ) as days ) as numbered where {{ days_between('as_of_date', as_of()) }} = day_number - 1) as window_start); update {{ this }} as held set first_set_at = least({{ day_start('dated.first_on') }}, held.last_confirmed_at) from {{ scratch_name('dated') }} as dated where held.user_id = dated.user_id and held.tag = dated.tag and dated.first_on is not null; update {{ this }} as held set weight = faded.weight from {{ ref('int_tags__observed') }} as faded where held.user_id = faded.user_id and held.tag = faded.tag and faded.place = 1 and faded.is_set and held.tag in ('style_interest', 'category_interest', 'solution_interest', 'brand_interest', 'topic_interest', 'campaign_interest') and faded.tag in ('style_interest', 'category_interest', 'solution_interest', 'brand_interest', 'topic_interest', 'campaign_interest'){% endif %}",
+        meta={"replaced": "touched", "scratch": ["dated", "others", "touched"]},
     )
 }}
 -- depends_on: {{ ref('int_tags__judged') }}, {{ ref('int_tags__kept') }}, {{ ref('int_tags__evaluated') }}
@@ -15,32 +15,78 @@
 {% do build_anew() %}
 {% set forward = false %}
 {% endif %}
+{% set dated %}
+with
+    facts as (
+        select *
+        from {{ ref('int_tags__judged') }}
+        cross join (select coalesce(min(as_of_date), {{ as_of() }}) as first_day
+        from (
+            select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number
+            from (
+                select distinct as_of_date
+                from {{ ref('int_tags__user_days') }}
+                where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }}
+            ) as days
+        ) as numbered
+        where {{ days_between('as_of_date', as_of()) }} = day_number - 1) as window_start
+        where changed_on <= {{ forward_from() }} and (confirmed__active_visitor = {{ forward_from() }} or confirmed__churn_risk = {{ forward_from() }} or first__spending_power > {{ forward_from() }} or (first__spending_power >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__spending_power < first_day) or first__vip_care > {{ forward_from() }} or (first__vip_care >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__vip_care < first_day) or confirmed__vip_care = {{ forward_from() }} or first__sensitive_skin > {{ forward_from() }} or (first__sensitive_skin >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__sensitive_skin < first_day) or confirmed__sensitive_skin = {{ forward_from() }} or first__complained > {{ forward_from() }} or (first__complained >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__complained < first_day) or confirmed__complained = {{ forward_from() }} or first__koc_candidate > {{ forward_from() }} or (first__koc_candidate >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__koc_candidate < first_day) or confirmed__koc_candidate = {{ forward_from() }} or first__skin_type > {{ forward_from() }} or (first__skin_type >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__skin_type < first_day) or confirmed__skin_type = {{ forward_from() }} or first__skin_concern > {{ forward_from() }} or (first__skin_concern >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__skin_concern < first_day) or confirmed__skin_concern = {{ forward_from() }} or first__stated_style > {{ forward_from() }} or (first__stated_style >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__stated_style < first_day) or confirmed__stated_style = {{ forward_from() }} or first__fresh_contact > {{ forward_from() }} or (first__fresh_contact >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__fresh_contact < first_day) or confirmed__fresh_contact = {{ forward_from() }} or first__contact_lost > {{ forward_from() }} or (first__contact_lost >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__contact_lost < first_day) or confirmed__contact_lost = {{ forward_from() }} or first__style_interest > {{ forward_from() }} or (first__style_interest >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__style_interest < first_day) or confirmed__style_interest = {{ forward_from() }} or first__category_interest > {{ forward_from() }} or (first__category_interest >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__category_interest < first_day) or confirmed__category_interest = {{ forward_from() }} or first__solution_interest > {{ forward_from() }} or (first__solution_interest >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__solution_interest < first_day) or confirmed__solution_interest = {{ forward_from() }} or first__brand_interest > {{ forward_from() }} or (first__brand_interest >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__brand_interest < first_day) or confirmed__brand_interest = {{ forward_from() }} or first__topic_interest > {{ forward_from() }} or (first__topic_interest >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__topic_interest < first_day) or confirmed__topic_interest = {{ forward_from() }} or first__campaign_interest > {{ forward_from() }} or (first__campaign_interest >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__campaign_interest < first_day) or confirmed__campaign_interest = {{ forward_from() }})
+    ),
+
+    dated as (
+        {{ stacked("facts", ["user_id", "first_day"], ["tag", "first_on", "confirmed_on"], [
+            ["'active_visitor'", "cast(null as date)", "confirmed__active_visitor"],
+            ["'night_owl'", "cast(null as date)", "confirmed__night_owl"],
+            ["'weekend_visitor'", "cast(null as date)", "confirmed__weekend_visitor"],
+            ["'favourite_touchpoint'", "cast(null as date)", "confirmed__favourite_touchpoint"],
+            ["'churn_risk'", "cast(null as date)", "confirmed__churn_risk"],
+            ["'spending_power'", "first__spending_power", "confirmed__spending_power"],
+            ["'price_band'", "cast(null as date)", "confirmed__price_band"],
+            ["'repeat_buyer'", "first__repeat_buyer", "confirmed__repeat_buyer"],
+            ["'discount_seeker'", "cast(null as date)", "confirmed__discount_seeker"],
+            ["'full_price_buyer'", "cast(null as date)", "confirmed__full_price_buyer"],
+            ["'buying_rhythm'", "cast(null as date)", "confirmed__buying_rhythm"],
+            ["'next_order_expected'", "cast(null as date)", "confirmed__next_order_expected"],
+            ["'vip_care'", "first__vip_care", "confirmed__vip_care"],
+            ["'sensitive_skin'", "first__sensitive_skin", "confirmed__sensitive_skin"],
+            ["'complained'", "first__complained", "confirmed__complained"],
+            ["'koc_candidate'", "first__koc_candidate", "confirmed__koc_candidate"],
+            ["'skin_type'", "first__skin_type", "confirmed__skin_type"],
+            ["'skin_concern'", "first__skin_concern", "confirmed__skin_concern"],
+            ["'stated_style'", "first__stated_style", "confirmed__stated_style"],
+            ["'activity'", "cast(null as date)", "confirmed__activity"],
+            ["'rfm'", "cast(null as date)", "confirmed__rfm"],
+            ["'fresh_contact'", "first__fresh_contact", "confirmed__fresh_contact"],
+            ["'contact_lost'", "first__contact_lost", "confirmed__contact_lost"],
+            ["'first_time_buyer'", "first__first_time_buyer", "confirmed__first_time_buyer"],
+            ["'favourite_category'", "first__favourite_category", "confirmed__favourite_category"],
+            ["'favourite_brand'", "first__favourite_brand", "confirmed__favourite_brand"],
+            ["'favourite_style'", "first__favourite_style", "confirmed__favourite_style"],
+            ["'broad_taste'", "cast(null as date)", "confirmed__broad_taste"],
+            ["'style_interest'", "first__style_interest", "confirmed__style_interest"],
+            ["'category_interest'", "first__category_interest", "confirmed__category_interest"],
+            ["'solution_interest'", "first__solution_interest", "confirmed__solution_interest"],
+            ["'brand_interest'", "first__brand_interest", "confirmed__brand_interest"],
+            ["'topic_interest'", "first__topic_interest", "confirmed__topic_interest"],
+            ["'campaign_interest'", "first__campaign_interest", "confirmed__campaign_interest"],
+        ]) }}
+    )
+
+select
+    user_id,
+    tag,
+    case when first_on > {{ forward_from() }} or (first_on >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first_on < first_day) then first_on end as first_on,
+    case when confirmed_on = {{ forward_from() }} then confirmed_on end as confirmed_on
+from dated
+where confirmed_on = {{ forward_from() }} or first_on > {{ forward_from() }} or (first_on >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first_on < first_day)
+{% endset %}
+{% if forward %}
+{% do counted_rows("dated", dated) %}
+{% endif %}
 {% set others %}
 select user_id
 from (
-select user_id from {{ ref('int_tags__judged') }} cross join (select coalesce(min(as_of_date), {{ as_of() }}) as first_day
-        from (
-            select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number
-            from (
-                select distinct as_of_date
-                from {{ ref('int_tags__user_days') }}
-                where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }}
-            ) as days
-        ) as numbered
-        where {{ days_between('as_of_date', as_of()) }} = day_number - 1) as window_start where changed_on <= {{ forward_from() }} and (confirmed__active_visitor = {{ forward_from() }} or confirmed__churn_risk = {{ forward_from() }} or confirmed__fresh_contact = {{ forward_from() }} or confirmed__contact_lost = {{ forward_from() }} or first__spending_power > {{ forward_from() }} or (first__spending_power >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__spending_power < first_day) or first__fresh_contact > {{ forward_from() }} or (first__fresh_contact >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__fresh_contact < first_day) or first__contact_lost > {{ forward_from() }} or (first__contact_lost >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first__contact_lost < first_day))
-union
 select user_id from {{ ref('user_tag_history') }} where change = 'set' and as_of_date > {{ forward_from() }} and as_of_date <= {{ as_of() }}
-union
-select user_id from {{ ref('int_tags__observed') }} cross join (select coalesce(min(as_of_date), {{ as_of() }}) as first_day
-        from (
-            select as_of_date, row_number() over (order by as_of_date desc nulls last) as day_number
-            from (
-                select distinct as_of_date
-                from {{ ref('int_tags__user_days') }}
-                where as_of_date between {{ add_days(as_of(), 1 - var('history_days')) }} and {{ as_of() }}
-            ) as days
-        ) as numbered
-        where {{ days_between('as_of_date', as_of()) }} = day_number - 1) as window_start where place = 1 and is_set and (last_on = {{ forward_from() }} or first_on > {{ forward_from() }} or (first_on >= {{ add_days(forward_from(), 1 - var('history_days')) }} and first_on < first_day))
 union
 select user_id from {{ ref('int_tags__kept') }} where as_of_date in ({{ as_of() }}, {{ forward_from() }})
 ) as others
