@@ -27,6 +27,9 @@ _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.a_script", "orchestration.cli.running", "orchestration.cli.summary"])
 # What dbt parsed is the same for every home with the same settings, and worth ten seconds of each new one. The stamp
 # says what it was parsed from: a home takes what does not fit for what it is.
+# Settings for data sets of real size: one day of history, because days filled in before it are compared elsewhere, and as many
+# threads of the engine as any machine has, so that nothing depends on the order of rows.
+REAL_SIZE = ("--set", "history.days=1", "--set", "engine.threads=2")
 _PARSED = Path(__file__).parents[1] / ".pytest_cache" / "parsed"
 _PARSED_FILES = (TEMPLATES, "manifest.json", "partial_parse.msgpack", "project.json", "project.stamp")
 
@@ -52,8 +55,10 @@ def environment(**more: str) -> dict[str, str]:
         if not name.startswith(("JINGXI_", "DAGSTER_", "DBT_"))
     }
     clean.pop("PYTHONDONTWRITEBYTECODE", None)
-    # Two days of history: enough to be filled in, and half the time of the default.
-    return {**clean, "COLUMNS": "160", "NO_COLOR": "1", "JINGXI_SET_HISTORY__DAYS": "2", **more}
+    # Two days of history: enough to be filled in, and half the time of the default. One thread of the engine: for a few
+    # hundred users a second one waits longer than it works. Larger data sets name theirs.
+    few = {"JINGXI_SET_HISTORY__DAYS": "2", "JINGXI_SET_ENGINE__THREADS": "1"}
+    return {**clean, "COLUMNS": "160", "NO_COLOR": "1", **few, **more}
 
 
 def jingxi(*arguments: str | Path, status: int | None = 0, timeout: float = 600) -> Outcome:

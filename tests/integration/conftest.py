@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import jingxi
+from tests.command import REAL_SIZE, jingxi
 
 
 @contextmanager
@@ -43,8 +43,6 @@ def online_retail_home(shared_data: Path, tmp_path_factory: pytest.TempPathFacto
         home = shared / "home"
         if not (home / "first_run.json").exists():
             source = ("--dataset", "online_retail", "--source", shared_data / "online_retail")
-            run = jingxi(
-                "run", *source, "--home", home, "--as-of", "2011-12-10", "--set", "history.days=1", "--json"
-            )
+            run = jingxi("run", *source, "--home", home, "--as-of", "2011-12-10", *REAL_SIZE, "--json")
             (home / "first_run.json").write_text(run.out)
     return home

