@@ -27,6 +27,9 @@ MACROS = (
     "day_start",
     "days_between",
     "happened",
+    "inline",
+    "row_hash",
+    "standing_facts",
     "steady_time",
 )
 TODAY = dt.date(2026, 6, 30)
@@ -39,7 +42,11 @@ _CONNECTION.execute(
     f"""
     set variable as_of = date '{TODAY}';
     create table int_identity__users (user_id varchar, first_seen_at timestamp);
-    create table int_activity (user_id varchar, activity varchar, activity_date date);
+    create table int_activity__stream
+        (actor_key ubigint, kind_key varchar, activity_date date, removed_on date);
+    create table int_activity__dealings as from int_activity__stream;
+    create table int_activity__kinds (kind_key varchar, activity varchar);
+    create table int_activity__owners as select 7::ubigint as actor_key, hash('u') as owner_key;
     create table int_users__contacts (user_id varchar, added_date date, deleted_at timestamp);
     create table int_users__profile (user_id varchar, is_member boolean, member_registered_date date);
     create table stg_raw__group_memberships (id_type varchar, id varchar, joined_at timestamp, left_at timestamp);
@@ -51,6 +58,8 @@ _CONNECTION.execute(
         '{PROJECT / "seeds/rules/aipl_behaviours.csv"}', types = {{'window_days': 'integer'}}
     );
     insert into int_identity__lookup values ('openid', 'o', 'u');
+    insert into int_activity__kinds select distinct behaviour || channel, behaviour
+    from aipl_behaviours cross join (values (''), ('_app')) as channels(channel);
     """
 )
 with (PROJECT / "seeds/rules/aipl_behaviours.csv").open() as _file:
@@ -148,13 +157,16 @@ def label(person: Person, day: dt.date) -> str:
 def row_of(person: Person) -> dict[str, Any]:
     run = _CONNECTION.execute
     for table in (
-        *("int_identity__users", "int_activity", "int_users__contacts", "int_users__profile"),
-        *("stg_raw__group_memberships", "int_orders__resolved"),
+        *("int_identity__users", "int_activity__stream", "int_activity__dealings", "int_users__contacts"),
+        *("int_users__profile", "stg_raw__group_memberships", "int_orders__resolved"),
     ):
         run(f"delete from {table}")
     run("insert into int_identity__users values ('u', ?)", [noon(person.seen)])
-    for name, back in person.activities:
-        run("insert into int_activity values ('u', ?, ?)", [name, ago(back)])
+    for number, (name, back) in enumerate(person.activities):
+        table = "int_activity__dealings" if name == "referral_invited" else "int_activity__stream"
+        kind = f"{name}{'_app' if number % 2 else ''}"
+        values = [kind, ago(back), name, TODAY, TODAY]
+        run(f"insert into {table} values (7, ?, ?, null), (7, ?, ?, ?)", values)
     for back in person.orders:
         run("insert into int_orders__resolved values ('u', ?, true, false)", [ago(back)])
     if person.contact:

@@ -2,7 +2,10 @@
 {%- set horizon = add_days(as_of(), -1 * var("aipl_since_days")) -%}
 with
 
-    users as (select * from {{ ref("int_identity__users") }}),
+    users as (
+        select user_id, {{ row_hash(["user_id"]) }} as owner_key, first_seen_at
+        from {{ ref("int_identity__users") }}
+    ),
 
     behaviours as (
         select
@@ -14,7 +17,13 @@ with
         from {{ ref("aipl_behaviours") }} as behaviours
     ),
 
-    activities as (select user_id, activity, activity_date from {{ ref("int_activity") }}),
+    kinds as (select * from {{ ref("int_activity__kinds") }}),
+
+    tracked as {{ inline() }} (select * from {{ ref("int_activity__stream") }}),
+
+    dealings as {{ inline() }} (select * from {{ ref("int_activity__dealings") }}),
+
+    owners as {{ inline() }} (select * from {{ ref("int_activity__owners") }}),
 
     contacts as (select * from {{ ref("int_users__contacts") }}),
 
@@ -28,31 +37,50 @@ with
 
     names as (select * from {{ ref("segment_names") }} where segmentation = 'aipl_stage'),
 
-    seen as (select user_id, {{ business_date("first_seen_at") }} as first_seen_date from users),
+    seen as (select user_id, owner_key, {{ business_date("first_seen_at") }} as first_seen_date from users),
 
-    -- Stretches of days on which a behaviour counts, both ends included. What only lifts to the lower two
-    -- stages is
-    -- read as far back as it can matter; the rest is rare and read whole.
-    activity_stretches as (
-        select distinct
-            activities.user_id,
+    -- Kinds of activity that count. What only lifts to the lower two stages is read as far back as it can
+    -- matter; the rest is rare and read whole.
+    counting_kinds as (
+        select
+            kinds.kind_key,
             behaviours.stage_rank,
-            activities.activity_date as starts_on,
+            behaviours.window_days,
             case
-                when behaviours.window_days is null
-                then cast('9999-12-31' as date)
-                else {{ add_days("activities.activity_date", "behaviours.window_days - 1") }}
-            end as ends_on
-        from activities
+                when behaviours.window_days is null or behaviours.stage_rank > {{ ranks["interest"] }}
+                then cast('0001-01-01' as date)
+                else {{ add_days(horizon, "1 - behaviours.window_days") }}
+            end as read_from
+        from kinds
+        inner join behaviours on behaviours.kind = 'activity' and kinds.activity = behaviours.behaviour
+    ),
+
+    facts as {{ inline() }} ({{ standing_facts(["actor_key", "kind_key", "activity_date"]) }}),
+
+    counting_days as (
+        select distinct
+            facts.actor_key, counting_kinds.stage_rank, counting_kinds.window_days, facts.activity_date
+        from facts
         inner join
-            behaviours
-            on behaviours.kind = 'activity'
-            and activities.activity = behaviours.behaviour
-            and (
-                behaviours.window_days is null
-                or behaviours.stage_rank > {{ ranks["interest"] }}
-                or activities.activity_date > {{ add_days(horizon, "-1 * behaviours.window_days") }}
-            )
+            counting_kinds
+            on facts.kind_key = counting_kinds.kind_key
+            and facts.activity_date >= counting_kinds.read_from
+    ),
+
+    -- Stretches of days on which a behaviour counts, both ends included.
+    activity_stretches as (
+        select
+            owners.owner_key,
+            counting_days.stage_rank,
+            counting_days.activity_date as starts_on,
+            case
+                when counting_days.window_days is null
+                then cast('9999-12-31' as date)
+                else {{ add_days("counting_days.activity_date", "counting_days.window_days - 1") }}
+            end as ends_on
+        from counting_days
+        inner join owners on counting_days.actor_key = owners.actor_key
+        where owners.owner_key is not null
     ),
 
     -- Over on the day of the end.
@@ -88,7 +116,7 @@ with
 
     standing_stretches as (
         select
-            standings.user_id,
+            {{ row_hash(["standings.user_id"]) }} as owner_key,
             behaviours.stage_rank,
             standings.starts_on,
             coalesce(standings.ends_on, cast('9999-12-31' as date)) as ends_on
@@ -109,7 +137,7 @@ with
     -- So many order days lie in the window from the last of them until the first has left it.
     order_stretches as (
         select
-            last_days.user_id,
+            {{ row_hash(["last_days.user_id"]) }} as owner_key,
             behaviours.stage_rank,
             last_days.ordered_date as starts_on,
             case
@@ -126,83 +154,87 @@ with
     ),
 
     stretches as (
-        select user_id, stage_rank, starts_on, ends_on
+        select owner_key, stage_rank, starts_on, ends_on
         from activity_stretches
         union all
-        select user_id, stage_rank, starts_on, ends_on
+        select owner_key, stage_rank, starts_on, ends_on
         from standing_stretches
         where ends_on >= starts_on
         union all
-        select user_id, stage_rank, starts_on, ends_on
+        select owner_key, stage_rank, starts_on, ends_on
         from order_stretches
         where ends_on >= starts_on
     ),
 
-    -- Stretches of one stage that touch are one.
+    -- Stretches of one stage that touch are one period.
     preceded as (
         select
             *,
             max(ends_on) over (
-                partition by user_id, stage_rank
+                partition by owner_key, stage_rank
                 order by starts_on asc nulls last, ends_on asc nulls last
                 rows between unbounded preceding and 1 preceding
-            ) as ended_before
+            ) as ended_before,
+            max(ends_on) over (
+                partition by owner_key, stage_rank
+                order by starts_on asc nulls last, ends_on asc nulls last
+                rows between unbounded preceding and unbounded following
+            ) as last_ends_on
         from stretches
     ),
 
-    numbered as (
-        select
-            *,
-            sum(
-                case
-                    when ended_before is null or starts_on > {{ add_days("ended_before", 1) }} then 1 else 0
-                end
-            ) over (
-                partition by user_id, stage_rank
-                order by starts_on asc nulls last, ends_on asc nulls last
-                rows unbounded preceding
-            ) as period_number
-        from preceded
+    begins as (
+        select * from preceded where ended_before is null or starts_on > {{ add_days("ended_before", 1) }}
     ),
 
+    -- What ended before the next one begins is the end of this one.
     periods as (
-        select user_id, stage_rank, min(starts_on) as starts_on, max(ends_on) as ends_on
-        from numbered
-        group by user_id, stage_rank, period_number
+        select
+            owner_key,
+            stage_rank,
+            starts_on,
+            coalesce(
+                lead(ended_before) over (
+                    partition by owner_key, stage_rank order by starts_on asc nulls last
+                ),
+                last_ends_on
+            ) as ends_on
+        from begins
     ),
 
     stages as (
         select
-            user_id,
+            owner_key,
             max(stage_rank) as stage_rank,
             max_by(starts_on, stage_rank) as starts_on,
             max_by(ends_on, stage_rank) as ends_on
         from periods
         where ends_on >= {{ as_of() }}
-        group by user_id
+        group by owner_key
     ),
 
     labelled as (
         select
             seen.user_id,
+            seen.owner_key,
             seen.first_seen_date,
             coalesce(stages.stage_rank, 0) as stage_rank,
             stages.starts_on,
             stages.ends_on
         from seen
-        left join stages on seen.user_id = stages.user_id
+        left join stages on seen.owner_key = stages.owner_key
     ),
 
     -- A higher stage that is over ends on the day before this one begins, or earlier.
     higher as (
-        select labelled.user_id, max(periods.ends_on) as ended_on
+        select labelled.owner_key, max(periods.ends_on) as ended_on
         from labelled
         inner join
             periods
-            on labelled.user_id = periods.user_id
+            on labelled.owner_key = periods.owner_key
             and labelled.stage_rank < periods.stage_rank
             and periods.ends_on < {{ as_of() }}
-        group by labelled.user_id
+        group by labelled.owner_key
     ),
 
     begun as (
@@ -212,13 +244,13 @@ with
                 coalesce(labelled.starts_on, labelled.first_seen_date), {{ add_days("higher.ended_on", 1) }}
             ) as since_date
         from labelled
-        left join higher on labelled.user_id = higher.user_id
+        left join higher on labelled.owner_key = higher.owner_key
     ),
 
     -- Stages of the day before this one began and of the day after it ends in silence.
     around as (
         select
-            begun.user_id,
+            begun.owner_key,
             max(
                 case
                     when {{ add_days("begun.since_date", -1) }} between periods.starts_on and periods.ends_on
@@ -227,8 +259,8 @@ with
             ) as previous_rank,
             max(case when periods.ends_on > begun.ends_on then periods.stage_rank end) as next_rank
         from begun
-        inner join periods on begun.user_id = periods.user_id
-        group by begun.user_id
+        inner join periods on begun.owner_key = periods.owner_key
+        group by begun.owner_key
     ),
 
     measured as (
@@ -239,7 +271,7 @@ with
             around.previous_rank,
             around.next_rank
         from begun
-        left join around on begun.user_id = around.user_id
+        left join around on begun.owner_key = around.owner_key
     ),
 
     staged as (
