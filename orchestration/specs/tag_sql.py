@@ -177,8 +177,8 @@ _JUDGED_CONFIG = """{{
     )
 }}
 """
-# From one changed user in this many on, everything is built anew.
-_MOST = 3
+# From one changed user in this many on, everything is built anew; so many users are asked.
+_MOST, _ASKED = 3, 5000
 _AMONG_CHANGED = "{% if forward %} and user_id in (select user_id from changed){% endif %}"
 
 
@@ -186,7 +186,7 @@ def judged_sql(tags: Sequence[Tag], segments: Mapping[str, Segment]) -> str:
     """Model int_tags__judged: every active tag for every user by today's facts.
 
     Going forward, one pass over the wide table finds the users for whom anything differs from the day held (facts_hash);
-    only they are judged and written, unless they are so many that all may as well be.
+    only they are judged and written. A few users are asked before: where many of them changed, all may as well be judged.
     """
     sources = Sources.of((rule for tag in tags for rule in tag.rules), segments)
     observed = [tag for tag in tags if tag.is_observed]
@@ -227,7 +227,7 @@ def judged_sql(tags: Sequence[Tag], segments: Mapping[str, Segment]) -> str:
         f"""    observed as (
         select user_id, {_OBSERVED_HASH}
         from {{{{ ref('int_tags__observed') }}}}
-        where place = 1
+        where place = 1{{% if among == "a few" %}} and user_id in (select user_id from user_wide){{% endif %}}
         group by user_id
     ),
 """
@@ -240,9 +240,11 @@ def judged_sql(tags: Sequence[Tag], segments: Mapping[str, Segment]) -> str:
         model_header("dbt_project/specs/tags/")
         + _JUDGED_CONFIG
         + f"""{{% set forward = is_forward() %}}
-{{% set found %}}
+{{% set found = {{}} %}}
+{{% for among in ["a few", "all"] %}}
+{{% set query %}}
 with
-    user_wide as (select * from {{{{ ref('user_wide') }}}}),
+    user_wide as (select * from {{{{ ref('user_wide') }}}}{{% if among == "a few" %}} limit {_ASKED}{{% endif %}}),
 {sources.dbt_imports()}
 {observed_hash}
     users as (
@@ -258,23 +260,28 @@ with
 select user_id, {_row_hash([salt, *hashed])} as facts_hash
 from judged
 {{% endset %}}
-{{% set changed %}}
-select coalesce(found.user_id, held.user_id) as user_id
-from ({{{{ found }}}}) as found
-full outer join {{{{ this }}}} as held on found.user_id = held.user_id
-where found.facts_hash is distinct from held.facts_hash
-{{% endset %}}
-{{% if forward %}}
-{{% set changed_users = counted_rows("changed", changed) %}}
+{{% do found.update({{among: query}}) %}}
+{{% endfor %}}
 {{#- Every row is written once either way; finding the few that are not would be extra. -#}}
-{{% if has_rows("select 1 as one from (" ~ changed_users ~ ") as changed having count(*) * {_MOST} > (select count(*) from " ~ this ~ ")") %}}
+{{% set most_changed %}}
+select 1 as one
+from ({{{{ found["a few"] }}}}) as found
+left join {{{{ this }}}} as held on found.user_id = held.user_id
+having count(case when found.facts_hash is distinct from held.facts_hash then 1 end) * {_MOST} > count(*)
+{{% endset %}}
+{{% if forward and has_rows(most_changed) %}}
 {{% do build_anew() %}}
 {{% set forward = false %}}
 {{% endif %}}
-{{% endif %}}
+{{% set changed %}}
+select coalesce(found.user_id, held.user_id) as user_id
+from ({{{{ found["all"] }}}}) as found
+full outer join {{{{ this }}}} as held on found.user_id = held.user_id
+where found.facts_hash is distinct from held.facts_hash
+{{% endset %}}
 with
     {{% if forward %}}
-    changed as ({{{{ changed_users }}}}),
+    changed as ({{{{ counted_rows("changed", changed) }}}}),
     {{% endif %}}
     user_wide as (select * from {{{{ ref('user_wide') }}}} where true{_AMONG_CHANGED}),
 {sources.dbt_imports()}

@@ -6,15 +6,17 @@
     )
 }}
 {% set forward = is_forward() %}
-{% set found %}
+{% set found = {} %}
+{% for among in ["a few", "all"] %}
+{% set query %}
 with
-    user_wide as (select * from {{ ref('user_wide') }}),
+    user_wide as (select * from {{ ref('user_wide') }}{% if among == "a few" %} limit 5000{% endif %}),
     counted as (select * from {{ ref('int_conditions__evaluated') }}),
 
     observed as (
         select user_id, sum(cast({{ row_hash(["tag", "value", "is_set", "first_on", "last_on", "expires_on", "evidence_count", "last_activity"]) }} as decimal(38, 0))) as observed_hash
         from {{ ref('int_tags__observed') }}
-        where place = 1
+        where place = 1{% if among == "a few" %} and user_id in (select user_id from user_wide){% endif %}
         group by user_id
     ),
 
@@ -199,23 +201,28 @@ with
 select user_id, {{ row_hash(["'abd22dd3ab36cc1e'", "user_id", "tag__browsing_frequency", "evidence__browsing_frequency", "tag__active_visitor", "confirmed__activity", "evidence__active_visitor", "tag__searcher", "evidence__searcher", "tag__open_cart", "evidence__open_cart", "tag__browses_without_buying", "evidence__browses_without_buying", "tag__night_owl", "known__night_owl", "tag__weekend_visitor", "known__weekend_visitor", "tag__favourite_touchpoint", "known__favourite_touchpoint", "tag__inviter", "evidence__inviter", "tag__koc", "evidence__koc", "tag__came_by_invitation", "tag__group_member", "evidence__group_member", "tag__sharer", "evidence__sharer", "tag__replies", "evidence__replies", "tag__reader", "evidence__reader", "tag__live_viewer", "evidence__live_viewer", "tag__survey_answerer", "evidence__survey_answerer", "tag__message_response", "known__message_response", "evidence__message_response", "tag__unsubscribed", "evidence__unsubscribed", "tag__buys_after_reading", "tag__churn_risk", "known__churn_risk", "confirmed__broad_taste", "evidence__buying_rhythm", "tag__value_tier", "known__value_tier", "tag__behaviour_cluster", "known__behaviour_cluster", "tag__best_contact_channel", "known__best_contact_channel", "tag__best_contact_hour", "known__best_contact_hour", "tag__replenishment_expected", "evidence__replenishment_expected", "tag__gender", "known__gender", "tag__generation", "known__generation", "tag__province", "known__province", "tag__industry", "known__industry", "tag__member_level", "known__member_level", "tag__birthday_soon", "known__birthday_soon", "tag__family_household", "known__family_household", "tag__spending_power", "first__favourite_style", "evidence__spending_power", "tag__price_band", "known__price_band", "evidence__full_price_buyer", "tag__repeat_buyer", "tag__discount_seeker", "known__full_price_buyer", "tag__full_price_buyer", "tag__had_refund", "tag__buying_rhythm", "known__buying_rhythm", "tag__coupon_user", "evidence__coupon_user", "tag__next_order_expected", "known__next_order_expected", "tag__customer_stage", "known__customer_stage", "tag__activity", "known__activity", "tag__rfm", "known__rfm", "tag__fresh_contact", "confirmed__fresh_contact", "tag__contact_lost", "confirmed__contact_lost", "tag__first_time_buyer", "tag__favourite_category", "known__favourite_category", "tag__favourite_brand", "known__favourite_brand", "tag__favourite_style", "known__favourite_style", "tag__broad_taste", "evidence__broad_taste", "tag__collects_favourites", "evidence__collects_favourites", "tag__into_skincare", "observed_hash"]) }} as facts_hash
 from judged
 {% endset %}
-{% set changed %}
-select coalesce(found.user_id, held.user_id) as user_id
-from ({{ found }}) as found
-full outer join {{ this }} as held on found.user_id = held.user_id
-where found.facts_hash is distinct from held.facts_hash
-{% endset %}
-{% if forward %}
-{% set changed_users = counted_rows("changed", changed) %}
+{% do found.update({among: query}) %}
+{% endfor %}
 {#- Every row is written once either way; finding the few that are not would be extra. -#}
-{% if has_rows("select 1 as one from (" ~ changed_users ~ ") as changed having count(*) * 3 > (select count(*) from " ~ this ~ ")") %}
+{% set most_changed %}
+select 1 as one
+from ({{ found["a few"] }}) as found
+left join {{ this }} as held on found.user_id = held.user_id
+having count(case when found.facts_hash is distinct from held.facts_hash then 1 end) * 3 > count(*)
+{% endset %}
+{% if forward and has_rows(most_changed) %}
 {% do build_anew() %}
 {% set forward = false %}
 {% endif %}
-{% endif %}
+{% set changed %}
+select coalesce(found.user_id, held.user_id) as user_id
+from ({{ found["all"] }}) as found
+full outer join {{ this }} as held on found.user_id = held.user_id
+where found.facts_hash is distinct from held.facts_hash
+{% endset %}
 with
     {% if forward %}
-    changed as ({{ changed_users }}),
+    changed as ({{ counted_rows("changed", changed) }}),
     {% endif %}
     user_wide as (select * from {{ ref('user_wide') }} where true{% if forward %} and user_id in (select user_id from changed){% endif %}),
     counted as (select * from {{ ref('int_conditions__evaluated') }}),
