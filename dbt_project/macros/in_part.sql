@@ -11,7 +11,10 @@
     coalesce(hash({{ user_id }}) % getvariable('part_count') = getvariable('part'), true)
 {%- endmacro %}
 
-{#- How many parts the model that is being built is put together from: one, unless it says `parts_of`. -#}
+{#-
+    How many parts the model that is being built is put together from: one, unless it says `parts_of`. With meta `parts_among`, a
+    condition, only those of the users count: a model that reads everything of a few.
+-#}
 {% macro part_count() -%} {{ return(adapter.dispatch("part_count")()) }} {%- endmacro %}
 
 {% macro default__part_count() -%} {{ return(1) }} {%- endmacro %}
@@ -21,7 +24,9 @@
     {%- if not users -%} {{ return(1) }} {%- endif -%}
     {%- set node = graph.nodes.values() | selectattr("name", "equalto", users) | first -%}
     {%- set counted -%}
-        select cast(count(*) // getvariable('users_per_part') as integer) from {{ node.relation_name }}
+        select cast(count(*) // getvariable('users_per_part') as integer)
+        from {{ node.relation_name }}
+        where {{ model.config.meta.get("parts_among", "true") }}
     {%- endset -%}
     {{ return((run_query(counted).columns[0].values()[0] or 0) + 1) }}
 {%- endmacro %}

@@ -717,11 +717,6 @@ _WINDOW_START = """select coalesce(min(as_of_date), {{ as_of() }}) as first_day
         where {{ days_between('as_of_date', as_of()) }} = day_number - 1"""
 
 
-def _is_set(tag: Tag) -> str:
-    column = value_column(tag.code)
-    return column if tag.type is ValueType.BOOLEAN else f"{column} is not null"
-
-
 # A day of the window that the day held may have begun with is not before this one.
 _WINDOW_HELD = "{{ add_days(forward_from(), 1 - var('history_days')) }}"
 
@@ -978,15 +973,19 @@ from final
 
 
 _HISTORY_CONFIG = _by_date_config(
-    """        meta={"by_date": "as_of_date", "parts_of": "int_tags__judged"},\n"""
+    """        meta={
+            "by_date": "as_of_date",
+            "parts_of": "int_tags__judged",
+            "parts_among": "changed_on = " ~ as_of(),
+        },\n"""
 )
 
 
 def history_sql(tags: Sequence[Tag]) -> str:
     """Model user_tag_history: one row per user, tag and day on which the tag was set, changed, cleared or expired.
 
-    Two neighbouring days stand side by side, one row per user whose version differs or for whom something is kept; only rows in
-    which a tag moved are written.
+    Two neighbouring days stand side by side, one row per user whose version differs or for whom something is kept on one of
+    them; only rows in which a tag moved are written.
     """
     keeps = _keeps(tags)
     shown = ",\n            ".join(
@@ -1075,7 +1074,14 @@ with
         where later_days.version is distinct from earlier_days.version
         union
         select user_id
-        from kept
+        from (
+            -- Kept on one of the two days only.
+            select user_id
+            from {{{{ ref('int_tags__kept') }}}}
+            where as_of_date in ({{{{ as_of() }}}}, {{{{ before }}}}) and {{{{ in_part("user_id") }}}}
+            group by user_id, tag, value
+            having count(*) = 1
+        ) as kept_once
     ),
 
     versions as (

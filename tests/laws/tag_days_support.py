@@ -83,7 +83,8 @@ class TagWarehouse:
         """As the macro part_count: number of each part and how many there are."""
         if "parts_of" not in meta or self.users_per_part is None:
             return [(0, 1)]
-        ((users,),) = self.connection.execute(f"select count(*) from {meta['parts_of']}").fetchall()
+        counted = f"select count(*) from {meta['parts_of']} where {meta.get('parts_among', 'true')}"
+        ((users,),) = self.connection.execute(counted).fetchall()
         parts = users // self.users_per_part + 1
         return [(part, parts) for part in range(parts)]
 

@@ -1,7 +1,11 @@
 {{
     config(
         materialized="by_date",
-        meta={"by_date": "as_of_date", "parts_of": "int_tags__judged"},
+        meta={
+            "by_date": "as_of_date",
+            "parts_of": "int_tags__judged",
+            "parts_among": "changed_on = " ~ as_of(),
+        },
     )
 }}
 -- fmt: off
@@ -41,7 +45,14 @@ with
         where later_days.version is distinct from earlier_days.version
         union
         select user_id
-        from kept
+        from (
+            -- Kept on one of the two days only.
+            select user_id
+            from {{ ref('int_tags__kept') }}
+            where as_of_date in ({{ as_of() }}, {{ before }}) and {{ in_part("user_id") }}
+            group by user_id, tag, value
+            having count(*) = 1
+        ) as kept_once
     ),
 
     versions as (
