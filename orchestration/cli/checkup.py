@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -134,7 +135,7 @@ def _warehouse(home: Home, settings: Settings) -> Finding:
         return Finding("warehouse", True, "a run is writing")
     try:
         with duckdb.connect(str(home.warehouse), read_only=True) as connection:
-            row = connection.execute("select count(*) from duckdb_tables()").fetchone()
+            tables = connection.execute("select schema_name, table_name from duckdb_tables()").fetchall()
     except duckdb.Error:
         return Finding(
             "warehouse",
@@ -142,7 +143,30 @@ def _warehouse(home: Home, settings: Settings) -> Finding:
             "cannot be opened",
             "Close other programs that hold it, or delete it and run again: it is rebuilt from raw/.",
         )
-    return Finding("warehouse", True, f"{row[0] if row else 0} tables")
+    unused = _unused(home, tables)
+    if not unused:
+        return Finding("warehouse", True, f"{len(tables)} tables")
+    named = ", ".join(unused[:_FINDINGS_SHOWN]) + (", …" if len(unused) > _FINDINGS_SHOWN else "")
+    return Finding(
+        "warehouse",
+        True,
+        f"{len(tables)} tables, {len(unused)} of no model",
+        f"No model makes {named} any more: nothing keeps that up to date, nor erases people from it. "
+        f"Delete {home.warehouse} and run again: it is rebuilt from raw/.",
+    )
+
+
+def _unused(home: Home, tables: list[tuple[str, str]]) -> list[str]:
+    """Tables in the schemas of the models that no model or seed makes."""
+    manifest = home.dbt_target / "project.json"
+    if not manifest.exists():
+        return []
+    nodes = json.loads(manifest.read_text())["nodes"].values()
+    made = {(node["schema"], node["alias"]) for node in nodes if node["resource_type"] in ("model", "seed")}
+    schemas = {schema for schema, _ in made}
+    return sorted(
+        f"{schema}.{name}" for schema, name in tables if schema in schemas and (schema, name) not in made
+    )
 
 
 def _specs() -> Finding:

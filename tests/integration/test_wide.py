@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import shutil
 import subprocess
 import sys
@@ -176,6 +177,15 @@ def test_people_in_one_row_each(tmp_path: Path) -> None:
     assert later["Anna"]["next_order_expected_date"] == dt.date(2026, 4, 20)
     assert later["Ben"]["is_lead_won"] is True
     assert later["Ben"]["days_since_order"] == 48
+
+
+def test_every_family_of_the_wide_table_is_read_in_parts() -> None:
+    """A family that is read whole costs the memory of all users, and gives the same rows: nothing else would show it."""
+    text = (DBT_PROJECT_DIR / "models/marts/core/user_wide.sql").read_text()
+    families = re.findall(r'ref\("(\w+)"\)', text)
+    in_parts = re.findall(r'ref\("(\w+)"\) \}\}\s+where \{\{ in_part\("user_id"\) \}\}', text)
+    assert len(families) > 10
+    assert families == in_parts
 
 
 def test_tables_are_the_same_when_they_are_built_in_parts(
