@@ -86,6 +86,7 @@ class Build:
     models: dict[str, Cost]
     since: str | None
     memory: float
+    users: int
 
     def of(self, names: tuple[str, ...] | None, overhead: Mapping[str, Cost]) -> Cost:
         """The sum over some models (or all) without what dbt itself needs for each."""
@@ -149,6 +150,7 @@ def take_figures(folder: Path, users: int, days: int, short: int) -> dict[str, A
         "prepared_seconds": round(prepared, 1),
         "yardstick": vars(yardstick),
         "memory_mb": max(build.memory for build in builds.values()),
+        "known_users": {label: builds[label, "day"].users for label in ("short", "long")},
         "went_on_from": {f"{label}_{kind}": build.since for (label, kind), build in builds.items()},
     }
     typed = tuple(name for name in CHAIN if name not in TYPING)
@@ -183,12 +185,14 @@ def ratios(figures: Mapping[str, Any]) -> list[Measured]:
         return Measured(label, aggregate, cost[name], cost[name] / yardstick[name], goal, measure, peak)
 
     def growth(label: str, costs: Mapping[str, Mapping[str, float]], goal: float | None) -> Measured:
+        """Per user: a brand knows fewer of them after a short time."""
         seconds = costs["long_day"]["processor"]
+        users = figures["known_users"]
         return Measured(
-            f"{label}: a day after {figures['days']} days",
-            f"the same after {figures['short']} days",
+            f"{label}: a day after {figures['days']} days, per user ({users['long']:,} known)",
+            f"the same after {figures['short']} days ({users['short']:,} known)",
             seconds,
-            seconds / max(costs["short_day"]["processor"], 1e-9),
+            seconds / users["long"] / max(costs["short_day"]["processor"] / users["short"], 1e-9),
             goal,
             "CPU",
             peak,
@@ -271,7 +275,9 @@ def _build(home: Home, as_of: dt.date) -> Build:
     ).stdout
     figures = json.loads(output.splitlines()[-1])
     models = {name: Cost(*cost) for name, cost in figures["models"].items()}
-    return Build(models, figures["since"], figures["memory"])
+    with duckdb.connect(str(home.warehouse), read_only=True) as connection:
+        (row,) = connection.execute("select count(*) from marts.user_wide").fetchall()
+    return Build(models, figures["since"], figures["memory"], int(row[0]))
 
 
 def _step(path: Path, as_of: dt.date) -> None:
