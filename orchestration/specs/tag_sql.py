@@ -729,17 +729,16 @@ def _carry_sql(tags: Sequence[Tag]) -> str:
     a fact of their own move along and are put right again: see _dated_sql.
     """
     window = f"(select {{{{ day_start('first_day') }}}} from ({_WINDOW_START}) as window_start)"
-    dated = "from {{ scratch_name('dated') }} as dated where held.user_id = dated.user_id and held.tag = dated.tag"
+    confirmed = "coalesce({{ day_start('dated.confirmed_on') }}, held.last_confirmed_at)"
+    first = "coalesce({{ day_start('dated.first_on') }}, held.first_set_at)"
     statements = [
         "update {{ this }} set last_confirmed_at = {{ day_start(as_of()) }} "
         "where last_confirmed_at = {{ day_start(forward_from()) }}",
-        "update {{ this }} as held set last_confirmed_at = {{ day_start('dated.confirmed_on') }} "
-        f"{dated} and dated.confirmed_on is not null and held.last_confirmed_at = {{{{ day_start(as_of()) }}}}",
         f"update {{{{ this }}}} set first_set_at = least({window}, last_confirmed_at) "
         "where first_set_at >= {{ day_start(add_days(forward_from(), 1 - var('history_days'))) }} "
         f"and first_set_at < {window}",
-        "update {{ this }} as held set first_set_at = least({{ day_start('dated.first_on') }}, held.last_confirmed_at) "
-        f"{dated} and dated.first_on is not null",
+        f"update {{{{ this }}}} as held set last_confirmed_at = {confirmed}, first_set_at = least({first}, {confirmed}) "
+        "from {{ scratch_name('dated') }} as dated where held.user_id = dated.user_id and held.tag = dated.tag",
     ]
     if interests := [literal(tag.code) for tag in tags if tag.spec.interest is not None]:
         statements.append(
