@@ -111,18 +111,22 @@ with
         select user_id, entered_at, channel, campaign_id from ranked_entries where entry_rank = 1
     ),
 
-    -- Users whom only their behaviour shows: the channel they were first seen in.
-    seen_channels as (
-        select owners.user_id, tallies.channel, min(tallies.first_at) as seen_at
-        from tallies
-        inner join owners on tallies.actor_key = owners.actor_key
+    -- Users whom only their behaviour shows. Few: found before the tallies of everybody are read.
+    shown_actors as {{ computed_once() }} (
+        select owners.actor_key, owners.user_id
+        from owners
         left join first_entries on owners.user_id = first_entries.user_id
+        where first_entries.user_id is null
+    ),
+
+    -- The channel they were first seen in.
+    seen_channels as (
+        select shown_actors.user_id, tallies.channel, min(tallies.first_at) as seen_at
+        from tallies
+        inner join shown_actors on tallies.actor_key = shown_actors.actor_key
         left join passive_activities on tallies.activity = passive_activities.activity
-        where
-            tallies.channel is not null
-            and first_entries.user_id is null
-            and passive_activities.activity is null
-        group by owners.user_id, tallies.channel
+        where tallies.channel is not null and passive_activities.activity is null
+        group by shown_actors.user_id, tallies.channel
     ),
 
     ranked_channels as (
