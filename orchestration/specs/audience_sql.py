@@ -11,7 +11,7 @@ from orchestration.specs.generated import DBT_NAMES, csv_text, model_header, yam
 from orchestration.specs.kinds import Kind, Project
 from orchestration.specs.predicates import Names, literal, to_sql
 from orchestration.specs.rule_sql import Sources, UserNames
-from orchestration.specs.tag_sql import value_column
+from orchestration.specs.tag_rules import value_column
 from orchestration.specs.tags import Tag, read_tags
 
 

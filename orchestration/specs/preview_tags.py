@@ -13,7 +13,7 @@ from rich.table import Table
 from orchestration.specs.catalog import ValueType
 from orchestration.specs.predicates import counted_in, literal
 from orchestration.specs.published import Marts
-from orchestration.specs.tag_sql import TagNames, evaluated
+from orchestration.specs.tag_rules import TagNames, evaluated
 from orchestration.specs.tags import Tag
 
 MOST_VALUES = 20

@@ -19,7 +19,7 @@ from orchestration.specs.event_sql import columns_of_activities, counted_ctes, n
 from orchestration.specs.kinds import Project
 from orchestration.specs.predicates import Counted, Names, Predicate, events_of, literal
 from orchestration.specs.rule_sql import Sources
-from orchestration.specs.tag_sql import value_column
+from orchestration.specs.tag_rules import value_column
 from orchestration.specs.tags import Tag
 
 ACTIVITIES = "user_activities"
