@@ -153,6 +153,25 @@ class CycleConfig(_Group):
     )
 
 
+class NextCategoryConfig(_Group):
+    """Which category a customer buys next (user_wide.next_category; marts next_category_shares, next_category_hits)."""
+
+    prior_customers: float = Field(
+        10, ge=0, le=10_000, description="Customers that the base shares of all categories count as"
+    )
+    min_customers: int = Field(
+        20,
+        ge=1,
+        description="Customers who bought again after a category from which anything is predicted of it",
+    )
+    sample_customers: int = Field(
+        10_000, ge=100, description="Customers whose purchases the shares are made of; everybody is predicted"
+    )
+    test_days: int = Field(
+        30, ge=1, le=365, description="Days before as_of up to which predictions are made to be tested"
+    )
+
+
 class BestTimeConfig(_Group):
     """When and through which channel a user is reached best (user_wide.best_hour, best_channel)."""
 
@@ -296,6 +315,7 @@ class Settings(_Group):
     service: ServiceConfig = ServiceConfig()
     lifecycle: LifecycleConfig = LifecycleConfig()
     cycle: CycleConfig = CycleConfig()
+    next_category: NextCategoryConfig = NextCategoryConfig()
     best_time: BestTimeConfig = BestTimeConfig()
     history: HistoryConfig = HistoryConfig()
     timeline: TimelineConfig = TimelineConfig()
@@ -345,6 +365,7 @@ class Settings(_Group):
             "service",
             "lifecycle",
             "cycle",
+            "next_category",
             "best_time",
             "history",
             "timeline",

@@ -165,6 +165,8 @@ COLUMN_LABELS = {
     "revenue_layer": "贡献分层",
     "engagement_layer": "活跃分层",
     "behaviour_cluster": "行为分群",
+    "next_category": "预测下次购买品类",
+    "next_category_share": "预测下次购买品类占比",
 }
 
 # Families of the user wide table, in its order, each with the column it begins with.

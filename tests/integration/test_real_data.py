@@ -276,3 +276,8 @@ def test_complete_journey(tmp_path: Path) -> None:
         "and breakdown = 'all' order by step",
     )
     assert redeemed[0][0] >= redeemed[-1][0] > 0
+    # Every basket of a grocer holds groceries: predicting what comes next is as good as naming them, no better.
+    assert ask(
+        home,
+        "select next_category, customers_count, hits_count, baseline_hits_count, finding from next_category_hits",
+    ) == [("GROCERY", 2_012, 1_726, 1_726, "same")]

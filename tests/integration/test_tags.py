@@ -90,3 +90,19 @@ def test_who_turned_to_another_style_carries_it(small_home: Path) -> None:
         )
     assert counted["new"] >= 10
     assert counted["new"] >= 2 * counted.get("old", 0), counted
+
+
+def test_the_next_category_is_right_more_often_than_the_most_bought_one(small_home: Path) -> None:
+    ((customers, hits, baseline_hits),) = ask(
+        small_home,
+        "select cast(sum(customers_count) as bigint), cast(sum(hits_count) as bigint), "
+        "cast(sum(baseline_hits_count) as bigint) from next_category_hits",
+    )
+    assert customers >= 30
+    assert hits >= 1.3 * baseline_hits
+    # Not evaluable is not the same as not set: nobody has been judged and not got it.
+    assert ask(
+        small_home,
+        "select not_set_count, set_count = (select count(next_category) from user_wide), not_evaluable_count > 0 "
+        "from tag_coverage where tag = 'next_category'",
+    ) == [(0, True, True)]

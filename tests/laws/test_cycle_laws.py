@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 DBT = Path(__file__).parents[2] / "dbt_project"
 AS_OF = dt.date(2026, 3, 31)
 VARIABLES = yaml.safe_load((DBT / "dbt_project.yml").read_text())["vars"]
-MACROS = ("add_days", "as_of", "censored_median", "days_between")
+MACROS = ("add_days", "as_of", "censored_median", "computed_once", "days_between", "row_hash")
 
 _CONNECTION = duckdb.connect()
 _CONNECTION.execute(f"set variable as_of = date '{AS_OF}'; set threads = 1")
@@ -39,13 +40,13 @@ class _Adapter:
         return getattr(self.module, f"duckdb__{name}", None) or getattr(self.module, f"default__{name}")
 
 
-def render(model: str) -> str:
-    """SQL of a model below models/, for DuckDB, with the default settings."""
+def render(model: str, variables: Mapping[str, Any] = VARIABLES) -> str:
+    """SQL of a model below models/, for DuckDB, by default with the default settings."""
     adapter = _Adapter()
     environment = jinja2.Environment(autoescape=False)
     environment.globals.update(
         adapter=adapter,
-        var=VARIABLES.__getitem__,
+        var=variables.__getitem__,
         ref=lambda name: name,
         dbt=SimpleNamespace(type_string=lambda: "varchar"),
         **{"return": lambda value: value},

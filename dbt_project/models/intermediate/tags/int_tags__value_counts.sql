@@ -107,6 +107,7 @@ with
             versions.tag__best_contact_channel,
             versions.tag__best_contact_hour,
             versions.tag__replenishment_expected,
+            versions.tag__next_category,
             versions.tag__gender,
             versions.tag__generation,
             versions.tag__province,
@@ -258,6 +259,10 @@ with
         select 'replenishment_expected' as tag, as_of_date, tag__replenishment_expected as value, count(*) as ordered_count
         from orderers
         group by as_of_date, tag__replenishment_expected
+        union all
+        select 'next_category' as tag, as_of_date, tag__next_category as value, count(*) as ordered_count
+        from orderers
+        group by as_of_date, tag__next_category
         union all
         select 'gender' as tag, as_of_date, tag__gender as value, count(*) as ordered_count
         from orderers

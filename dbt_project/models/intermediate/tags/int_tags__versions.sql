@@ -59,6 +59,7 @@ with
             cast(judged.tag__best_contact_channel as {{ dbt.type_string() }}) as tag__best_contact_channel,
             cast(judged.tag__best_contact_hour as {{ dbt.type_string() }}) as tag__best_contact_hour,
             case when judged.tag__replenishment_expected then 'true' end as tag__replenishment_expected,
+            cast(judged.tag__next_category as {{ dbt.type_string() }}) as tag__next_category,
             cast(judged.tag__gender as {{ dbt.type_string() }}) as tag__gender,
             cast(judged.tag__generation as {{ dbt.type_string() }}) as tag__generation,
             cast(judged.tag__province as {{ dbt.type_string() }}) as tag__province,

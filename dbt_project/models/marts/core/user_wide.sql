@@ -41,6 +41,10 @@ with
 
     clusters as (select * from {{ ref("user_clusters") }} where {{ in_part("user_id") }}),
 
+    next_categories as (
+        select * from {{ ref("int_cycles__next_categories") }} where {{ in_part("user_id") }} and not is_test
+    ),
+
     final as (
         select
             cast(users.user_id as {{ dbt.type_string() }}) as user_id,
@@ -202,7 +206,9 @@ with
             cast(layers.value_layer as {{ dbt.type_string() }}) as value_layer,
             cast(layers.revenue_layer as {{ dbt.type_string() }}) as revenue_layer,
             cast(layers.engagement_layer as {{ dbt.type_string() }}) as engagement_layer,
-            cast(clusters.cluster as {{ dbt.type_string() }}) as behaviour_cluster
+            cast(clusters.cluster as {{ dbt.type_string() }}) as behaviour_cluster,
+            cast(next_categories.next_category as {{ dbt.type_string() }}) as next_category,
+            cast(next_categories.next_category_share as decimal(9, 2)) as next_category_share
         from users
         left join profile on users.user_id = profile.user_id
         left join acquisition on users.user_id = acquisition.user_id
@@ -220,6 +226,7 @@ with
         left join points on users.user_id = points.user_id
         left join layers on users.user_id = layers.user_id
         left join clusters on users.user_id = clusters.user_id
+        left join next_categories on users.user_id = next_categories.user_id
     )
 
 select *

@@ -15,6 +15,7 @@ with
             count(case when known__behaviour_cluster then 1 end) as known__behaviour_cluster,
             count(case when known__best_contact_channel then 1 end) as known__best_contact_channel,
             count(case when known__best_contact_hour then 1 end) as known__best_contact_hour,
+            count(case when known__next_category then 1 end) as known__next_category,
             count(case when known__gender then 1 end) as known__gender,
             count(case when known__generation then 1 end) as known__generation,
             count(case when known__province then 1 end) as known__province,
@@ -122,6 +123,9 @@ with
         from counts
         union all
         select 'replenishment_expected' as tag, users_count, users_count as known_count
+        from counts
+        union all
+        select 'next_category' as tag, users_count, known__next_category as known_count
         from counts
         union all
         select 'gender' as tag, users_count, known__gender as known_count
