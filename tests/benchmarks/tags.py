@@ -5,7 +5,7 @@
 A million users with the tags that are shipped (more than sixty). Models are those that `jingxi compile` writes, from judging the rules to the
 tables that people read; the wide table, answers of activities and weights of interests are there before. CPU seconds of the process, because
 other work on the machine must not count. Yardstick: the same day, with the same changes, built anew in a copy of the warehouse. What does not
-follow the users who changed: one pass over the rules, the days on which tags are confirmed, and the search for rows to replace.
+follow the users who changed: one pass over the rules, the days on which tags are confirmed and first set, and the search for rows to replace.
 """
 
 from __future__ import annotations
