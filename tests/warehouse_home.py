@@ -19,7 +19,6 @@ from orchestration.ingestion.contracts import TABLES_BY_NAME
 from orchestration.ingestion.registry import FileEntry, RawFile, Registry, raw_columns, storage_type
 from orchestration.settings import Settings, load_settings
 from orchestration.warehouse.quick_dbt import make_quick
-from orchestration.warehouse.session import THREADS_VARIABLE
 from orchestration.warehouse.state_day import moving_to
 
 Row = Mapping[str, Any]
@@ -133,8 +132,6 @@ class WarehouseHome:
             patch.setenv("JINGXI_HOME", str(self.home.path))
             patch.setenv("DBT_LOG_LEVEL_FILE", "info")
             patch.setenv("JINGXI_AS_OF", as_of)
-            # For so few rows a second thread waits longer than it works; the weekly check rebuilds with as many as there are.
-            patch.setenv(THREADS_VARIABLE, "1")
             patch.setenv("JINGXI_KNOWN_UNTIL", known_until)
             patch.setenv("JINGXI_SINCE", since.isoformat() if since else "")
             outcome = dbtRunner().invoke(["build", "--quiet", *map(str, folders), *choice])

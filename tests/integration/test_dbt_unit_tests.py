@@ -16,7 +16,7 @@ def test_every_unit_test_of_the_models_passes(small_home: Path, tmp_path: Path) 
     path = tmp_path / "home"
     shutil.copytree(small_home, path, symlinks=True)
     home = Home(path)
-    settings, _ = load_settings(home, overrides=["engine.threads=1"])
+    settings, _ = load_settings(home)
     environment = dbt_environment(home, settings, dt.date(2026, 6, 30), "")
     run_dbt(home, dbt_args("test", settings, select=["test_type:unit"]), environment)
     results = json.loads((home.dbt_target / "run_results.json").read_text())["results"]
