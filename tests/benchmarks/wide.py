@@ -48,8 +48,6 @@ TYPING = (
 CHAIN = (
     *TYPING,
     "int_activity__owners",
-    "int_users__tallies",
-    "int_users__tallied",
     "int_users__activity_counts",
     "int_users__rhythms",
     "int_users__touchpoints",

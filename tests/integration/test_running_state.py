@@ -35,12 +35,12 @@ STATE = (
     "+int_activity",
     "+int_interests__sums",
 )
-WIDE = ("+user_wide", "+int_interests__sums", "+int_users__activities", "int_activity", "+int_tags__judged")
+WIDE = ("+user_wide", "+int_interests__sums", "int_activity", "+int_tags__judged")
 ACTIVITIES = ("view", "cart", "search", "share", "exposure", "Spin_Wheel")
 COMPARED = {
     "marts.user_wide": "*",
     "intermediate.int_activity": "*",
-    "intermediate.int_users__activities": "*",
+    "intermediate.int_users__activity_counts": "*",
     "intermediate.int_users__behaviour": "*",
     "intermediate.int_users__response": "*",
     "intermediate.int_interests__sums": "*",
@@ -271,14 +271,14 @@ def _weekly_check_finds_one_wrong_row(home: Home, held_until: dt.date) -> None:
     assert held_day(home, settings) == held_until
     with duckdb.connect(str(home.warehouse)) as connection:
         connection.execute(
-            "update intermediate.int_users__tallies set total_count = total_count + 1 where rowid in "
-            "(select min(rowid) from intermediate.int_users__tallies)"
+            "update intermediate.int_users__touchpoints set activities_count = activities_count + 1 "
+            "where rowid in (select min(rowid) from intermediate.int_users__touchpoints)"
         )
     outcome = weekly_check(home)
     assert not outcome.success
     (failure,) = outcome.filter_events(lambda event: event.is_step_failure)
     message = str(failure.step_failure_data.error)
-    for words in ("differs from its rebuild for 0 of", "int_users__tallies (2)", "jingxi run --full-refresh"):
+    for words in ("differs from its rebuild for 0 of", "int_users__touchpoints (2)", "jingxi run --full-refresh"):
         assert words in message
     assert not (home.temp / "state_check").exists()
     # Nothing goes on from a state that is known to be wrong.

@@ -14,7 +14,11 @@ with
 
     referrals as (select * from {{ ref("stg_raw__referrals") }}),
 
-    tallies as (select * from {{ ref("int_users__tallied") }}),
+    tracked as {{ inline() }} (select * from {{ ref("int_activity__stream") }}),
+
+    dealings as {{ inline() }} (select * from {{ ref("int_activity__dealings") }}),
+
+    kinds as (select * from {{ ref("int_activity__kinds") }}),
 
     owners as (select actor_key, user_id from {{ ref("int_activity__owners") }} where user_id is not null),
 
@@ -111,7 +115,7 @@ with
         select user_id, entered_at, channel, campaign_id from ranked_entries where entry_rank = 1
     ),
 
-    -- Users whom only their behaviour shows. Few: found before the tallies of everybody are read.
+    -- Users whom only their behaviour shows. Few: found before the activities of everybody are read.
     shown_actors as {{ computed_once() }} (
         select owners.actor_key, owners.user_id
         from owners
@@ -121,12 +125,13 @@ with
 
     -- The channel they were first seen in.
     seen_channels as (
-        select shown_actors.user_id, tallies.channel, min(tallies.first_at) as seen_at
-        from tallies
-        inner join shown_actors on tallies.actor_key = shown_actors.actor_key
-        left join passive_activities on tallies.activity = passive_activities.activity
-        where tallies.channel is not null and passive_activities.activity is null
-        group by shown_actors.user_id, tallies.channel
+        select shown_actors.user_id, kinds.channel, min(facts.occurred_at) as seen_at
+        from ({{ standing_facts(["actor_key", "kind_key", "occurred_at"]) }}) as facts
+        inner join shown_actors on facts.actor_key = shown_actors.actor_key
+        inner join kinds on facts.kind_key = kinds.kind_key
+        left join passive_activities on kinds.activity = passive_activities.activity
+        where kinds.channel is not null and passive_activities.activity is null
+        group by shown_actors.user_id, kinds.channel
     ),
 
     ranked_channels as (

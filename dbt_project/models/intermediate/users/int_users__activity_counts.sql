@@ -33,8 +33,6 @@
 {%- set imports %}
 with
 
-    tallies as {{ inline() }} (select * from {{ ref("int_users__tallies") }}),
-
     kinds as (select * from {{ ref("int_activity__kinds") }}),
 
     tracked as {{ inline() }} (select * from {{ ref("int_activity__stream") }}),
@@ -75,7 +73,7 @@ with
 {{ imports }}
 {% if forward %}
 
-    recounted as ({{ recounted }}), moves as ({{ tally_moves(["actor_key", "kind_key"]) }}),
+    recounted as ({{ recounted }}), moves as ({{ count_moves(["actor_key", "kind_key"]) }}),
 {% endif %}
 
 actors as ({% if forward %}{{ actors }}{% else %}select * from owners where owner_key is not null{% endif %}),
@@ -104,95 +102,112 @@ numbered_kinds as (
     left join activity_numbers on kinds.activity = activity_numbers.activity
 ),
 
-standing as (
+-- Of what was done earlier than 90 days ago only the last moments count, so that most of history is
+-- grouped by user alone.
+facts as {% if forward %} {{ computed_once() }}
+{% else %} {{ inline() }}
+{% endif %} (
     select
         actors.owner_key,
-        tallies.kind_key,
-        tallies.last_at,
-        tallies.last_date,
-        tallies.count_7d,
-        tallies.count_30d,
-        tallies.count_90d
-    from tallies
-    inner join actors on tallies.actor_key = actors.actor_key
-),
-{% if forward %}
-
-    moved as (
-        select
-            actor_key,
-            kind_key,
-            max(occurred_at) as last_at,
-            max(activity_date) as last_date,
-            sum(count_7d) as count_7d,
-            sum(count_30d) as count_30d,
-            sum(count_90d) as count_90d
-        from moves
-        group by actor_key, kind_key
-    ),
-
-    facts as (
-        select *
-        from standing
+        standing.kind_key,
+        standing.occurred_at,
+        standing.activity_date
+        {%- for day in [7, 30, 90] %}
+            ,
+            case
+                when standing.activity_date > {{ add_days(as_of(), -day) }} then 1 else 0
+            end as count_{{ day }}d
+        {%- endfor %}
+    from ({{ standing_facts(["actor_key", "kind_key", "occurred_at", "activity_date"]) }}) as standing
+    inner join actors on standing.actor_key = actors.actor_key
+    {% if forward %}
         union all
         select
             owners.owner_key,
-            moved.kind_key,
-            moved.last_at,
-            moved.last_date,
-            moved.count_7d,
-            moved.count_30d,
-            moved.count_90d
-        from moved
-        inner join owners on moved.actor_key = owners.actor_key
+            moves.kind_key,
+            moves.occurred_at,
+            moves.activity_date,
+            moves.count_7d,
+            moves.count_30d,
+            moves.count_90d
+        from moves
+        inner join owners on moves.actor_key = owners.actor_key
         left join recounted on owners.owner_key = recounted.owner_key
         where owners.owner_key is not null and recounted.owner_key is null
-    ),
-{% endif %}
+    {% endif %}
+),
+
+latest as (
+    select
+        facts.owner_key,
+        max(case when numbered_kinds.is_own then facts.activity_date end) as last_active_date,
+        max(
+            case when numbered_kinds.activity_number = {{ numbers["cart"] }} then facts.occurred_at end
+        ) as last_cart_at,
+        max(
+            case when numbered_kinds.activity_number = {{ numbers["cart"] }} then facts.activity_date end
+        ) as last_cart_date,
+        max(case when numbered_kinds.is_paid then facts.occurred_at end) as last_paid_at,
+        bool_or(numbered_kinds.is_touch) as has_touches,
+        max(
+            case
+                when numbered_kinds.activity_number = {{ numbers["touch_sent"] }} then facts.activity_date
+            end
+        ) as last_touch_sent_date
+    from facts
+    inner join numbered_kinds on facts.kind_key = numbered_kinds.kind_key
+    group by facts.owner_key
+),
 
 activities as (
     select
         facts.owner_key,
         numbered_kinds.activity_number,
-        numbered_kinds.is_own,
-        bool_or(numbered_kinds.is_touch) as is_touch,
-        max(facts.last_at) as last_at,
-        max(facts.last_at) filter (where numbered_kinds.is_paid) as last_paid_at,
-        max(facts.last_date) as last_date,
+        numbered_kinds.is_own
         {%- for day in [7, 30, 90] %}
-            cast(sum(cast(facts.count_{{ day }}d as integer)) as integer) as count_{{ day }}d
-            {%- if not loop.last %},{% endif %}
+            , cast(sum(facts.count_{{ day }}d) as integer) as count_{{ day }}d
         {%- endfor %}
-    from {{ "facts" if forward else "standing as facts" }}
+    from facts
     inner join numbered_kinds on facts.kind_key = numbered_kinds.kind_key
+    {% if not forward %} where facts.activity_date > {{ add_days(as_of(), -90) }} {% endif %}
     group by facts.owner_key, numbered_kinds.activity_number, numbered_kinds.is_own
 ),
 
 -- One row per user and number before: the greatest of small integers is that one, and takes far less
 -- room than
 -- a sum for each of so many columns.
-pivoted as (
+counted as (
     select
         owner_key,
-        max(last_date) filter (where is_own) as last_active_date,
-        max(last_at) filter (where activity_number = {{ numbers["cart"] }}) as last_cart_at,
-        max(last_date) filter (where activity_number = {{ numbers["cart"] }}) as last_cart_date,
-        max(last_paid_at) as last_paid_at,
-        bool_or(is_touch) as has_touches,
-        max(last_date) filter (where activity_number = {{ numbers["touch_sent"] }}) as last_touch_sent_date,
         {%- for name, (activity, days) in windows.items() %}
             {%- for day in days %}
-                cast(
-                    coalesce(
-                        max(case when activity_number = {{ numbers[activity] }} then count_{{ day }}d end), 0
-                    ) as bigint
+                max(
+                    case when activity_number = {{ numbers[activity] }} then count_{{ day }}d end
                 ) as {{ name }}_count_{{ day }}d,
             {%- endfor %}
         {%- endfor %}
-        cast(coalesce(sum(case when is_own then count_30d end), 0) as bigint) as events_count_30d,
-        cast(coalesce(sum(case when is_own then count_90d end), 0) as bigint) as events_count_90d
+        sum(case when is_own then count_30d end) as events_count_30d,
+        sum(case when is_own then count_90d end) as events_count_90d
     from activities
     group by owner_key
+),
+
+pivoted as (
+    select
+        latest.*
+        {%- for name, (activity, days) in windows.items() %}
+            {%- for day in days %}
+                ,
+                cast(
+                    coalesce(counted.{{ name }}_count_{{ day }}d, 0) as bigint
+                ) as {{ name }}_count_{{ day }}d
+            {%- endfor %}
+        {%- endfor %}
+        {%- for day in [30, 90] %}
+            , cast(coalesce(counted.events_count_{{ day }}d, 0) as bigint) as events_count_{{ day }}d
+        {%- endfor %}
+    from latest
+    left join counted on latest.owner_key = counted.owner_key
 ),
 
 {%- if forward %}
