@@ -41,7 +41,7 @@ TABLES = (
     "consents",
     "erasure_requests",
 )
-LARGE = ("int_activity__event_keys", "stg_raw__orders", "stg_raw__touches")
+LARGE = ("int_activity__event_keys", "stg_raw__orders", "stg_raw__touches", "int_activity__stream")
 MODELS = (
     "int_identity__reissued",
     "int_identity__fact_sightings",

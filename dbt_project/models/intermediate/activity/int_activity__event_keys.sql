@@ -9,7 +9,7 @@
 {#- Named one by one: a union of rows reads all columns of each side. -#}
 {%- set events -%}
     (
-        select event_id, id_type, id, occurred_at, _file_id, _record, _arrived_on, _taken_in_at
+        select event_id, occurred_at, _file_id, _record, _arrived_on, _taken_in_at
         from {{ raw_rows(source("raw", "events"), "events") }}
     ) as events
 {%- endset %}
@@ -30,7 +30,6 @@ with
     final as (
         select
             event_key,
-            {{ row_hash(["id_type", "id"]) }} as actor_key,
             {{ row_hash(["_file_id", "_record"]) }} as row_key,
             cast(occurred_at as timestamp) as occurred_at,
             cast({{ counts_from("_arrived_on") }} as date) as _arrived_on,

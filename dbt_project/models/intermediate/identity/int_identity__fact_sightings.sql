@@ -8,6 +8,7 @@
 with
     business_days as ({{ business_days() }}),
     reissued as (select * from {{ ref("int_identity__reissued") }}),
+    stream as {{ inline() }} (select * from {{ ref("int_activity__stream") }}),
     {% if not is_forward() %}
         {% for table, key, seen_at in tables %}
             {{ table }} as (
@@ -117,28 +118,12 @@ with
             inner join rewritten on rewritten.key_hash = held.witness
         ),
         confirmed as (
-            select written_id_type, written_id, max(key_hash) as witness
-            from
-                (
-                    select doubtful.written_id_type, doubtful.written_id, events.event_key as key_hash
-                    from {{ ref("int_activity__event_keys") }} as events
-                    inner join
-                        doubtful
-                        on {{ row_hash(["doubtful.written_id_type", "doubtful.written_id"]) }}
-                        = events.actor_key
-                    where {{ happened("events.occurred_at") }}
-                    union all
-                    select
-                        doubtful.written_id_type,
-                        doubtful.written_id,
-                        {{ row_hash(["touches.touch_id", "touches.status"]) }} as key_hash
-                    from {{ ref("stg_raw__touches") }} as touches
-                    inner join
-                        doubtful
-                        on doubtful.written_id_type = touches.id_type
-                        and doubtful.written_id = touches.id
-                    where {{ happened("touches.occurred_at") }}
-                ) as named
+            select doubtful.written_id_type, doubtful.written_id, max(stream.activity_key) as witness
+            from stream
+            inner join
+                doubtful
+                on {{ row_hash(["doubtful.written_id_type", "doubtful.written_id"]) }} = stream.actor_key
+            where stream.removed_on is null
             group by 1, 2
         ),
         touched as (
