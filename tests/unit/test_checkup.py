@@ -26,12 +26,11 @@ def test_tables_that_no_model_makes_are_named(tmp_path: Path) -> None:
             """
         )
 
-    def found() -> tuple[str, str]:
+    def found() -> tuple[bool, str, str]:
         (finding,) = [finding for finding in check_up(home, Settings()) if finding.what == "warehouse"]
-        assert finding.ok
-        return finding.found, finding.advice
+        return finding.ok, finding.found, finding.advice
 
-    assert found() == ("3 tables", "")
+    assert found() == (True, "3 tables", "")
     home.dbt_target.mkdir(exist_ok=True)
     nodes = {
         "model.jingxi.stg_raw__orders": {
@@ -42,11 +41,12 @@ def test_tables_that_no_model_makes_are_named(tmp_path: Path) -> None:
         "unit_test.jingxi.u": {"resource_type": "unit_test", "schema": "notes", "alias": "u"},
     }
     (home.dbt_target / "project.json").write_text(json.dumps({"nodes": nodes}))
-    assert found() == ("3 tables", "")
+    assert found() == (True, "3 tables", "")
 
     with duckdb.connect(str(home.warehouse)) as connection:
         connection.execute("create table staging.stg_raw__events (id varchar)")
-    said, advice = found()
+    ok, said, advice = found()
+    assert not ok
     assert said == "4 tables, 1 of no model"
     assert advice.startswith(
         "No model makes staging.stg_raw__events any more: nothing keeps that up to date, nor"

@@ -8,8 +8,6 @@
     )
 }}
 
--- depends_on: {{ ref('int_activity__event_keys') }}
--- depends_on: {{ ref('stg_raw__touches') }}
 {%- set forward = is_forward() %}
 {%- set columns = [
     "id_type",
