@@ -4,58 +4,85 @@ with
     ),
     identifier_types as (select * from {{ ref("identifier_types") }}),
     fallback as (select * from identifier_types where id_type = '*'),
-    neighbours as (
-        {% for near, far in [("a", "b"), ("b", "a")] %}
-            select
-                identifier_key_{{ near }} as identifier_key,
-                id_type_{{ near }} as id_type,
-                id_type_{{ far }} as other,
-                identifier_key_{{ far }} as other_key,
-                stated_from,
-                stated_until
-            from stated
-            {% if not loop.last %}
-                union all
-            {% endif %}
-        {% endfor %}
+    kinds as (
+        select id_type_a as id_type, id_type_b as other
+        from stated
+        group by 1, 2
+        union
+        select id_type_b as id_type, id_type_a as other
+        from stated
+        group by 1, 2
     ),
+    -- Numbered: to group by texts would be most of the work.
     limits as (
         select
             kinds.id_type,
             kinds.other,
+            row_number() over (order by kinds.id_type nulls last, kinds.other nulls last) as limit_number,
             case
                 when coalesce(far.is_person, fallback.is_person)
                 then coalesce(near.max_persons, fallback.max_persons)
                 else coalesce(near.max_linked, fallback.max_linked)
             end as most_linked
-        from (select distinct id_type, other from neighbours) as kinds
+        from kinds
         cross join fallback
         left join identifier_types as near on near.id_type = kinds.id_type
         left join identifier_types as far on far.id_type = kinds.other
         where coalesce(far.is_counted, fallback.is_counted)
     ),
-    -- Only what is linked too often in all its days together can be so on one of them.
-    candidates as (
-        select neighbours.identifier_key, neighbours.other, limits.most_linked
+    neighbours as (
+        {% for near, far in [("a", "b"), ("b", "a")] %}
+            select
+                stated.identifier_key_{{ near }} as identifier_key,
+                limits.limit_number,
+                limits.most_linked,
+                stated.identifier_key_{{ far }} as other_key,
+                stated.stated_from,
+                stated.stated_until
+            from stated
+            inner join
+                limits
+                on limits.id_type = stated.id_type_{{ near }}
+                and limits.other = stated.id_type_{{ far }}
+            {% if not loop.last %}
+                union all
+            {% endif %}
+        {% endfor %}
+    ),
+    -- Only what is stated more often than the limit can be linked to more than that, and only what is so in
+    -- all its
+    -- days together can be so on one of them.
+    often_stated as (
+        select identifier_key, limit_number
         from neighbours
-        inner join limits on limits.id_type = neighbours.id_type and limits.other = neighbours.other
-        group by 1, 2, 3
-        having count(distinct neighbours.other_key) > limits.most_linked
+        group by identifier_key, limit_number, most_linked
+        having count(*) > most_linked
+    ),
+    candidates as (
+        select neighbours.identifier_key, neighbours.limit_number
+        from neighbours
+        inner join
+            often_stated
+            on often_stated.identifier_key = neighbours.identifier_key
+            and often_stated.limit_number = neighbours.limit_number
+        group by neighbours.identifier_key, neighbours.limit_number, neighbours.most_linked
+        having count(distinct neighbours.other_key) > neighbours.most_linked
     ),
     moves as (
         select
             neighbours.identifier_key,
-            neighbours.id_type,
-            neighbours.other,
+            limits.id_type,
+            limits.other,
             neighbours.other_key,
-            candidates.most_linked,
+            limits.most_linked,
             case when sides.delta = 1 then neighbours.stated_from else neighbours.stated_until end as day,
             sum(sides.delta) as delta
         from neighbours
         inner join
             candidates
             on candidates.identifier_key = neighbours.identifier_key
-            and candidates.other = neighbours.other
+            and candidates.limit_number = neighbours.limit_number
+        inner join limits on limits.limit_number = neighbours.limit_number
         cross join (values (1), (-1)) as sides(delta)
         group by 1, 2, 3, 4, 5, 6
     ),
