@@ -5,7 +5,8 @@
       row with `is_gone` only deletes; with meta `replaced`, the name of a scratch table of the model with the `unique_key`
       of all whose rows are replaced, the new rows are written straight from the query, however many;
     - retire: new rows; rows of the same `unique_key` stay, marked with the day of removal in `removed_on`;
-    - compare: the whole set; rows whose `unique_key` it lacks are retired, rows with a new one are added;
+    - compare: the whole set; rows whose `unique_key` it lacks are retired, rows with a new one are added; with meta `standing`, the
+      name of a scratch table of the model with the `unique_key` of the whole set, the model yields only the rows to add;
     - whole: the whole table, computed from what it held before.
     `incremental_predicates` pick the rows that may replace others, so that nothing is searched when there are none.
 -#}
@@ -18,11 +19,11 @@
     {%- set forward = is_forward() -%}
     {%- set delta = this.identifier ~ "__delta" -%}
     {%- set replaced = model.config.meta.get("replaced") -%}
+    {%- set standing = model.config.meta.get("standing") -%}
+    {%- set has_delta = forward and strategy != "whole" and not replaced and not standing -%}
 
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
-    {%- if forward and strategy != "whole" and not replaced -%}
-        {% do scratch_table(delta, compiled_code) %}
-    {%- endif -%}
+    {%- if has_delta -%} {% do scratch_table(delta, compiled_code) %} {%- endif -%}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
     {% if not forward or strategy == "whole" %}
@@ -39,7 +40,7 @@
             | map(attribute="quoted")
             | join(", ")
         ) -%}
-        {%- set new_rows = "(" ~ compiled_code ~ "\n)" if replaced else delta -%}
+        {%- set new_rows = delta if has_delta else "(" ~ compiled_code ~ "\n)" -%}
         {%- set replacing -%}
             select * from {{ scratch_name(replaced) if replaced else delta }}
             where {{ (config.get("incremental_predicates") or ["true"]) | join(" and ") }}
@@ -48,18 +49,28 @@
             {% call statement("retired") -%}
                 update {{ target_relation }}
                 set removed_on = {{ as_of() }}
-                where {{ other_rows(target_relation, keys, "select * from " ~ delta, "removed_on is null") }}
+                where
+                {{
+                    other_rows(
+                        target_relation,
+                        keys,
+                        "select * from " ~ (scratch_name(standing) if standing else delta),
+                        "removed_on is null",
+                    )
+                }}
             {%- endcall %}
             {% call statement("main") -%}
                 insert into {{ target_relation }} ({{ names }})
                 select {{ names }}
-                from {{ delta }} as delta
-                where
-                    not exists (
-                        select 1
-                        from {{ target_relation }} as held
-                        where held.removed_on is null and held.{{ keys[0] }} = delta.{{ keys[0] }}
-                    )
+                from {{ new_rows }} as new_rows
+                {%- if not standing %}
+                    where
+                        not exists (
+                            select 1
+                            from {{ target_relation }} as held
+                            where held.removed_on is null and held.{{ keys[0] }} = new_rows.{{ keys[0] }}
+                        )
+                {%- endif %}
             {%- endcall %}
         {%- else -%}
             {%- if has_rows(replacing) -%}
@@ -86,7 +97,7 @@
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {% do persist_docs(target_relation, model) %}
     {{ adapter.commit() }}
-    {%- if forward and strategy != "whole" -%} {% do drop_scratch_table(delta) %} {%- endif -%}
+    {%- if has_delta -%} {% do drop_scratch_table(delta) %} {%- endif -%}
     {%- for name in model.config.meta.get("scratch", []) -%}
         {% do drop_scratch_table(this.identifier ~ "__" ~ name) %}
     {%- endfor -%}

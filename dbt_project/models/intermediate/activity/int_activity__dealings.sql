@@ -1,9 +1,213 @@
-{{ config(materialized="running", incremental_strategy="compare", unique_key="row_key") }}
+{{
+    config(
+        materialized="running",
+        incremental_strategy="compare",
+        unique_key="row_key",
+        meta={"standing": "standing", "scratch": ["standing", "added"]},
+    )
+}}
 
+{%- set of_order = {
+    "channel": "fact.channel",
+    "campaign_id": "fact.campaign_id",
+    "amount": "fact.amount",
+} %}
+{%- set of_contact = {"channel": "fact.channel", "campaign_id": "fact.campaign_id"} %}
+{%- set of_lead = {"channel": "fact.origin", "touchpoint": "fact.landing_page"} %}
+{%- set lead = {"id_type": "fact.lead_id_type", "id": "fact.lead_identifier"} %}
+{#- Relation, activity, moment, the key of its facts, their id, and what else activity_rows takes. -#}
+{%- set facts = [
+    (
+        "orders",
+        "'order_placed'",
+        "ordered_at",
+        ["order_id"],
+        "'order_placed:' || fact.order_id",
+        {"columns": of_order, "user_from": "fact.user_id"},
+    ),
+    (
+        "(select *, coalesce(paid_at, ordered_at) as counted_at from orders where is_paid)",
+        "'order_paid'",
+        "counted_at",
+        ["order_id"],
+        "'order_paid:' || fact.order_id",
+        {"columns": of_order, "user_from": "fact.user_id"},
+    ),
+    (
+        "order_lines",
+        "'item_paid'",
+        "paid_at",
+        ["order_id", "line_number"],
+        "'item_paid:' || fact.order_id || ':' || cast(fact.line_number as varchar)",
+        {"columns": dict(of_order, product_id="fact.product_id"), "user_from": "fact.user_id"},
+    ),
+    (
+        "refunds",
+        "'order_refunded'",
+        "refunded_at",
+        ["refund_id"],
+        "'order_refunded:' || fact.refund_id",
+        {"columns": dict(of_order, product_id="fact.product_id"), "user_from": "fact.user_id"},
+    ),
+    (
+        "members",
+        "'member_registered'",
+        "registered_at",
+        ["member_id"],
+        fact_id("member", ["fact.member_id"]) ~ " || ':member_registered'",
+        {"columns": {"channel": "fact.channel"}},
+    ),
+    (
+        "surveys",
+        "'survey_answered'",
+        "answered_at",
+        ["response_id", "question"],
+        fact_id("survey", ["fact.response_id", "fact.question"]),
+        {},
+    ),
+    (
+        "experiment_assignments",
+        "'experiment_assigned'",
+        "assigned_at",
+        ["experiment", "id_type", "id"],
+        fact_id("experiment", ["fact.experiment", "fact.id_type", "fact.id"]),
+        {},
+    ),
+    (
+        "consents",
+        "'consent_' || lower(trim(fact.status))",
+        "changed_at",
+        ["id_type", "id", "purpose", "channel", "changed_at"],
+        fact_id(
+            "consent",
+            ["fact.id_type", "fact.id", "fact.purpose", "fact.channel", "fact.changed_at"],
+        ),
+        {"columns": {"channel": "fact.channel"}},
+    ),
+    (
+        "erasure_requests",
+        "'erasure_requested'",
+        "requested_at",
+        ["request_id"],
+        "'erasure_requested:' || fact.request_id",
+        {},
+    ),
+] %}
+{%- for activity, moment in [
+    ("contact_added", "added_at"),
+    ("contact_deleted", "deleted_at"),
+    ("contact_blocked", "blocked_at"),
+] %}
+    {%- set contact_id = fact_id("contact", ["fact.contact_id", "fact.staff_id"]) %}
+    {%- do facts.append(
+        (
+            "contacts",
+            "'" ~ activity ~ "'",
+            moment,
+            ["contact_id", "staff_id"],
+            contact_id ~ " || ':" ~ activity ~ "'",
+            {"columns": of_contact},
+        )
+    ) %}
+{%- endfor %}
+{%- for activity, moment in [("group_joined", "joined_at"), ("group_left", "left_at")] %}
+    {%- set group_id = fact_id("group", ["fact.group_id", "fact.id_type", "fact.id", "fact.joined_at"]) %}
+    {%- do facts.append(
+        (
+            "group_memberships",
+            "'" ~ activity ~ "'",
+            moment,
+            ["group_id", "id_type", "id", "joined_at"],
+            group_id ~ " || ':" ~ activity ~ "'",
+            {},
+        )
+    ) %}
+{%- endfor %}
+{%- for activity, moment, condition in [
+    ("coupon_issued", "issued_at", "true"),
+    ("coupon_used", "used_at", "true"),
+    (
+        "coupon_expired",
+        "expires_at",
+        "not coalesce(used_at <= expires_at or " ~ happened("used_at") ~ ", false)",
+    ),
+] %}
+    {%- do facts.append(
+        (
+            "(select * from coupons where " ~ condition ~ ")",
+            "'" ~ activity ~ "'",
+            moment,
+            ["coupon_id"],
+            "'" ~ activity ~ ":' || fact.coupon_id",
+            {"columns": {"amount": "fact.face_amount"}},
+        )
+    ) %}
+{%- endfor %}
+{%- for activity, moment in [
+    ("lead_created", "created_at"),
+    ("lead_mql", "mql_at"),
+    ("lead_sql", "sql_at"),
+    ("lead_won", "won_at"),
+    ("lead_lost", "lost_at"),
+] %}
+    {%- set columns = dict(of_lead, amount="fact.amount") if activity == "lead_won" else of_lead %}
+    {%- do facts.append(
+        (
+            "(select * from leads where " ~ happened("created_at") ~ ")",
+            "'" ~ activity ~ "'",
+            moment,
+            ["lead_id"],
+            fact_id("lead", ["fact.lead_id"]) ~ " || ':" ~ activity ~ "'",
+            dict(lead, columns=columns),
+        )
+    ) %}
+{%- endfor %}
+{%- set referral_key = ["inviter_id_type", "inviter_id", "invitee_id_type", "invitee_id"] %}
+{%- for activity, moment, side in [
+    ("referral_invited", "invited_at", "inviter"),
+    ("referral_joined", "joined_at", "invitee"),
+] %}
+    {%- set referral_id = fact_id(
+        "referral",
+        ["fact.inviter_id_type", "fact.inviter_id", "fact.invitee_id_type", "fact.invitee_id"],
+    ) %}
+    {%- do facts.append(
+        (
+            "referrals",
+            "'" ~ activity ~ "'",
+            moment,
+            referral_key,
+            referral_id ~ " || ':" ~ activity ~ "'",
+            {
+                "columns": {"campaign_id": "fact.campaign_id"},
+                "id_type": "fact." ~ side ~ "_id_type",
+                "id": "fact." ~ side ~ "_id",
+            },
+        )
+    ) %}
+{%- endfor %}
+{%- for activity, moment, ending in [
+    ("manual_tag_set", "set_at", "set"),
+    ("manual_tag_cleared", "cleared_at", "cleared"),
+] %}
+    {%- set tag_id = fact_id("manual_tag", ["fact.id_type", "fact.id", "fact.tag", "fact.set_at"]) %}
+    {%- do facts.append(
+        (
+            "manual_tags",
+            "'" ~ activity ~ "'",
+            moment,
+            ["id_type", "id", "tag", "set_at"],
+            tag_id ~ " || ':" ~ ending ~ "'",
+            {},
+        )
+    ) %}
+{%- endfor %}
+
+{%- set imports %}
 with
-    lookup as (select * from {{ ref("int_identity__lookup") }}),
-    orders as (select * from {{ ref("int_orders__resolved") }}),
-    order_lines as (
+    lookup as {{ inline() }} (select * from {{ ref("int_identity__lookup") }}),
+    orders as {{ inline() }} (select * from {{ ref("int_orders__resolved") }}),
+    order_lines as {{ inline() }} (
         select
             order_lines.*,
             coalesce(orders.paid_at, orders.ordered_at) as paid_at,
@@ -12,17 +216,16 @@ with
         from {{ ref("int_order_lines__resolved") }} as order_lines
         inner join orders on orders.order_id = order_lines.order_id
     ),
-    refunds as (
+    refunds as {{ inline() }} (
         select refunds.*, orders.channel, orders.campaign_id
         from {{ ref("int_refunds__resolved") }} as refunds
         left join orders on orders.order_id = refunds.order_id
     ),
-    contacts as (
+    contacts as {{ inline() }} (
         select
             contacts.*,
             'contact_id' as id_type,
             contacts.contact_id as id,
-            {{ fact_id("contact", ["contacts.contact_id", "contacts.staff_id"]) }} as fact_id,
             landing_codes.channel,
             landing_codes.campaign_id
         from {{ ref("stg_raw__contacts") }} as contacts
@@ -30,273 +233,90 @@ with
             {{ ref("stg_raw__landing_codes") }} as landing_codes
             on landing_codes.state_code = contacts.state_code
     ),
-    members as (
-        select *, 'member_id' as id_type, member_id as id, {{ fact_id("member", ["member_id"]) }} as fact_id
-        from {{ ref("stg_raw__members") }}
+    members as {{ inline() }} (
+        select *, 'member_id' as id_type, member_id as id from {{ ref("stg_raw__members") }}
     ),
-    group_memberships as (
-        select *, {{ fact_id("group", ["group_id", "id_type", "id", "joined_at"]) }} as fact_id
-        from {{ ref("stg_raw__group_memberships") }}
-    ),
-    coupons as (select * from {{ ref("stg_raw__coupons") }}),
-    leads as (
+    group_memberships as {{ inline() }} (select * from {{ ref("stg_raw__group_memberships") }}),
+    coupons as {{ inline() }} (select * from {{ ref("stg_raw__coupons") }}),
+    leads as {{ inline() }} (
         select
             *,
             case when id_type is null or id is null then 'lead_id' else id_type end as lead_id_type,
-            case when id_type is null or id is null then lead_id else id end as lead_identifier,
-            {{ fact_id("lead", ["lead_id"]) }} as fact_id
+            case when id_type is null or id is null then lead_id else id end as lead_identifier
         from {{ ref("stg_raw__leads") }}
     ),
-    referrals as (
-        select
-            *,
-            {{ fact_id("referral", ["inviter_id_type", "inviter_id", "invitee_id_type", "invitee_id"]) }}
-            as fact_id
-        from {{ ref("stg_raw__referrals") }}
-    ),
-    surveys as (
-        select *, {{ fact_id("survey", ["response_id", "question"]) }} as fact_id
-        from {{ ref("stg_raw__surveys") }}
-    ),
-    manual_tags as (
-        select *, {{ fact_id("manual_tag", ["id_type", "id", "tag", "set_at"]) }} as fact_id
-        from {{ ref("stg_raw__manual_tags") }}
-    ),
-    experiment_assignments as (
-        select *, {{ fact_id("experiment", ["experiment", "id_type", "id"]) }} as fact_id
-        from {{ ref("stg_raw__experiment_assignments") }}
-    ),
-    consents as (
-        select *, {{ fact_id("consent", ["id_type", "id", "purpose", "channel", "changed_at"]) }} as fact_id
-        from {{ ref("stg_raw__consents") }}
-    ),
-    erasure_requests as (select * from {{ ref("stg_raw__erasure_requests") }}),
-    {%- set of_order = {
-        "channel": "fact.channel",
-        "campaign_id": "fact.campaign_id",
-        "amount": "fact.amount",
-    } %}
-    {%- set of_contact = {"channel": "fact.channel", "campaign_id": "fact.campaign_id"} %}
-    {%- set of_lead = {"channel": "fact.origin", "touchpoint": "fact.landing_page"} %}
-    activities as (
-        {{
-            activity_rows(
-                "orders",
-                "'order_placed'",
-                "fact.ordered_at",
-                "'order_placed:' || fact.order_id",
-                columns=of_order,
-                user_from="fact.user_id",
-            )
-        }}
-        union all
-        {{
-            activity_rows(
-                "(select * from orders where is_paid)",
-                "'order_paid'",
-                "coalesce(fact.paid_at, fact.ordered_at)",
-                "'order_paid:' || fact.order_id",
-                columns=of_order,
-                user_from="fact.user_id",
-            )
-        }}
-        union all
-        {{
-            activity_rows(
-                "order_lines",
-                "'item_paid'",
-                "fact.paid_at",
-                "'item_paid:' || fact.order_id || ':' || cast(fact.line_number as varchar)",
-                columns=dict(of_order, product_id="fact.product_id"),
-                user_from="fact.user_id",
-            )
-        }}
-        union all
-        {{
-            activity_rows(
-                "refunds",
-                "'order_refunded'",
-                "fact.refunded_at",
-                "'order_refunded:' || fact.refund_id",
-                columns=dict(of_order, product_id="fact.product_id"),
-                user_from="fact.user_id",
-            )
-        }}
-        {% for activity, moment in [
-            ("contact_added", "added_at"),
-            ("contact_deleted", "deleted_at"),
-            ("contact_blocked", "blocked_at"),
-        ] %}
-            union all
-            {{
-                activity_rows(
-                    "contacts",
-                    "'" ~ activity ~ "'",
-                    "fact." ~ moment,
-                    "fact.fact_id || ':" ~ activity ~ "'",
-                    columns=of_contact,
-                )
-            }}
+    referrals as {{ inline() }} (select * from {{ ref("stg_raw__referrals") }}),
+    surveys as {{ inline() }} (select * from {{ ref("stg_raw__surveys") }}),
+    manual_tags as {{ inline() }} (select * from {{ ref("stg_raw__manual_tags") }}),
+    experiment_assignments as {{ inline() }} (select * from {{ ref("stg_raw__experiment_assignments") }}),
+    consents as {{ inline() }} (select * from {{ ref("stg_raw__consents") }}),
+    erasure_requests as {{ inline() }} (select * from {{ ref("stg_raw__erasure_requests") }})
+{% endset %}
+
+{%- if is_forward() %}
+    {#- Of the rows that stand only the keys are computed, which takes no text that is not there; in full only those that are not held. -#}
+    {%- set standing %}
+        {{ imports }}
+        {% for relation, activity, moment, key, id, more in facts %}
+            select row_key
+            from ({{ activity_rows(relation, activity, "fact." ~ moment, id, key, **more) }}) as rows_of_facts
+            {% if not loop.last %}
+                union all
+            {% endif %}
         {% endfor %}
-        union all
+    {% endset %}
+    {%- set standing = counted_rows("standing", standing) %}
+    {%- set added %}
+        select standing.row_key
+        from ({{ standing }}) as standing
+        where
+            not exists (
+                select 1
+                from {{ this }} as held
+                where held.removed_on is null and held.row_key = standing.row_key
+            )
+    {% endset %}
+    {%- set added = counted_rows("added", added) %}
+{%- endif %}
+
+{{ imports }},
+{% if is_forward() %} added as ({{ added }}), {% endif %}
+activities as (
+    {% for relation, activity, moment, key, id, more in facts %}
         {{
             activity_rows(
-                "members",
-                "'member_registered'",
-                "fact.registered_at",
-                "fact.fact_id || ':member_registered'",
-                columns={"channel": "fact.channel"},
+                relation,
+                activity,
+                "fact." ~ moment,
+                id,
+                key,
+                among="added" if is_forward() else none,
+                **more
             )
         }}
-        {% for activity, moment in [("group_joined", "joined_at"), ("group_left", "left_at")] %}
+        {% if not loop.last %}
             union all
-            {{
-                activity_rows(
-                    "group_memberships",
-                    "'" ~ activity ~ "'",
-                    "fact." ~ moment,
-                    "fact.fact_id || ':" ~ activity ~ "'",
-                )
-            }}
-        {% endfor %}
-        {% for activity, moment, condition in [
-            ("coupon_issued", "issued_at", "true"),
-            ("coupon_used", "used_at", "true"),
-            (
-                "coupon_expired",
-                "expires_at",
-                "not coalesce(used_at <= expires_at or " ~ happened("used_at") ~ ", false)",
-            ),
-        ] %}
-            union all
-            {{
-                activity_rows(
-                    "(select * from coupons where " ~ condition ~ ")",
-                    "'" ~ activity ~ "'",
-                    "fact." ~ moment,
-                    "'" ~ activity ~ ":' || fact.coupon_id",
-                    columns={"amount": "fact.face_amount"},
-                )
-            }}
-        {% endfor %}
-        {% for activity, moment in [
-            ("lead_created", "created_at"),
-            ("lead_mql", "mql_at"),
-            ("lead_sql", "sql_at"),
-            ("lead_won", "won_at"),
-            ("lead_lost", "lost_at"),
-        ] %}
-            union all
-            {{
-                activity_rows(
-                    "(select * from leads where " ~ happened("created_at") ~ ")",
-                    "'" ~ activity ~ "'",
-                    "fact." ~ moment,
-                    "fact.fact_id || ':" ~ activity ~ "'",
-                    columns=dict(of_lead, amount="fact.amount") if activity == "lead_won" else of_lead,
-                    id_type="fact.lead_id_type",
-                    id="fact.lead_identifier",
-                )
-            }}
-        {% endfor %}
-        union all
-        {{
-            activity_rows(
-                "referrals",
-                "'referral_invited'",
-                "fact.invited_at",
-                "fact.fact_id || ':referral_invited'",
-                columns={"campaign_id": "fact.campaign_id"},
-                id_type="fact.inviter_id_type",
-                id="fact.inviter_id",
-            )
-        }}
-        union all
-        {{
-            activity_rows(
-                "referrals",
-                "'referral_joined'",
-                "fact.joined_at",
-                "fact.fact_id || ':referral_joined'",
-                columns={"campaign_id": "fact.campaign_id"},
-                id_type="fact.invitee_id_type",
-                id="fact.invitee_id",
-            )
-        }}
-        union all
-        {{ activity_rows("surveys", "'survey_answered'", "fact.answered_at", "fact.fact_id") }}
-        union all
-        {{ activity_rows("manual_tags", "'manual_tag_set'", "fact.set_at", "fact.fact_id || ':set'") }}
-        union all
-        {{
-            activity_rows(
-                "manual_tags", "'manual_tag_cleared'", "fact.cleared_at", "fact.fact_id || ':cleared'"
-            )
-        }}
-        union all
-        {{
-            activity_rows(
-                "experiment_assignments", "'experiment_assigned'", "fact.assigned_at", "fact.fact_id"
-            )
-        }}
-        union all
-        {{
-            activity_rows(
-                "consents",
-                "'consent_' || lower(trim(fact.status))",
-                "fact.changed_at",
-                "fact.fact_id",
-                columns={"channel": "fact.channel"},
-            )
-        }}
-        union all
-        {{
-            activity_rows(
-                "erasure_requests",
-                "'erasure_requested'",
-                "fact.requested_at",
-                "'erasure_requested:' || fact.request_id",
-            )
-        }}
-    ),
-    dated as (
-        select
-            {{ row_hash(["user_id"]) }} as actor_key,
-            activity,
-            occurred_at,
-            {{ business_date("occurred_at") }} as activity_date,
-            activity_id,
-            {{ kind_key("dealings", "activity", "channel", "touchpoint") }} as kind_key,
-            channel,
-            touchpoint,
-            product_id,
-            content_id,
-            campaign_id,
-            amount
-        from activities
-    ),
-    final as (
-        select
-            *,
-            {{
-                row_hash(
-                    [
-                        "actor_key",
-                        "activity",
-                        "occurred_at",
-                        "activity_id",
-                        "channel",
-                        "touchpoint",
-                        "product_id",
-                        "content_id",
-                        "campaign_id",
-                        "amount",
-                    ]
-                )
-            }} as row_key,
-            {{ as_of() }} as added_on,
-            cast(null as date) as removed_on
-        from dated
-    )
+        {% endif %}
+    {% endfor %}
+),
+final as (
+    select
+        actor_key,
+        activity,
+        occurred_at,
+        {{ business_date("occurred_at") }} as activity_date,
+        activity_id,
+        {{ kind_key("dealings", "activity", "channel", "touchpoint") }} as kind_key,
+        channel,
+        touchpoint,
+        product_id,
+        content_id,
+        campaign_id,
+        amount,
+        row_key,
+        {{ as_of() }} as added_on,
+        cast(null as date) as removed_on
+    from activities
+)
 select *
 from final
