@@ -43,6 +43,9 @@ _STANDING = {"removed_on": "removed_on is null", "owner_key": "owner_key is not 
 # Going forward it holds another set of rows than built anew: the rest is held by the models that read it.
 _NOT_COMPARED = frozenset({"int_identity__reissued"})
 
+# It explains keys, also those that no row has any more: only what it lacks is wrong.
+_EXPLAINS = frozenset({"int_activity__kinds"})
+
 
 @dataclass(frozen=True)
 class StateCheck:
@@ -146,7 +149,10 @@ def _running_models(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def _rows_apart(connection: duckdb.DuckDBPyConnection, model: str) -> int:
-    """Rows of a running model that only one side holds, by the hash of what they say; 0 costs one scan of each side."""
+    """Rows of a running model that only one side holds, by the hash of what they say; 0 costs one scan of each side.
+
+    Of a model that explains keys only the rows count that the rebuild alone holds.
+    """
     schema, columns = _columns(connection, model)
     said = ", ".join(f'"{name}"' for name in columns if name not in _HOW_IT_CAME)
     standing = " and ".join(_STANDING[name] for name in columns if name in _STANDING) or "true"
@@ -160,8 +166,9 @@ def _rows_apart(connection: duckdb.DuckDBPyConnection, model: str) -> int:
     )
     if held == rebuilt:
         return 0
+    apart_by = "greatest(-balance, 0)" if model in _EXPLAINS else "abs(balance)"
     (apart,) = connection.execute(
-        "select sum(abs(balance)) from (select sum(side) as balance from "
+        f"select sum({apart_by}) from (select sum(side) as balance from "
         f"(select said, 1 as side from ({hashes['held']}) union all select said, -1 as side from ({hashes['rebuilt']})) "
         "group by said)"
     ).fetchall()
