@@ -7,6 +7,7 @@
     )
 }}
 
+{%- set forward = is_forward() %}
 {%- set of_order = {
     "channel": "fact.channel",
     "campaign_id": "fact.campaign_id",
@@ -253,8 +254,8 @@ with
     erasure_requests as {{ inline() }} (select * from {{ ref("stg_raw__erasure_requests") }})
 {% endset %}
 
-{%- if is_forward() %}
-    {#- Of the rows that stand only the keys are computed, which takes no text that is not there; in full only those that are not held. -#}
+{%- if forward %}
+    {#- All keys, which take no id that has to be hashed by hand; then the rows whose key is not held. -#}
     {%- set standing %}
         {{ imports }}
         {% for relation, activity, moment, key, id, more in facts %}
@@ -280,18 +281,12 @@ with
 {%- endif %}
 
 {{ imports }},
-{% if is_forward() %} added as ({{ added }}), {% endif %}
+{% if forward %} added as ({{ added }}), {% endif %}
 activities as (
     {% for relation, activity, moment, key, id, more in facts %}
         {{
             activity_rows(
-                relation,
-                activity,
-                "fact." ~ moment,
-                id,
-                key,
-                among="added" if is_forward() else none,
-                **more
+                relation, activity, "fact." ~ moment, id, key, among="added" if forward else none, **more
             )
         }}
         {% if not loop.last %}
