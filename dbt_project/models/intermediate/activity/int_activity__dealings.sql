@@ -51,30 +51,6 @@
         {"columns": dict(of_order, product_id="fact.product_id"), "user_from": "fact.user_id"},
     ),
     (
-        "members",
-        "'member_registered'",
-        "registered_at",
-        ["member_id"],
-        fact_id("member", ["fact.member_id"]) ~ " || ':member_registered'",
-        {"columns": {"channel": "fact.channel"}},
-    ),
-    (
-        "surveys",
-        "'survey_answered'",
-        "answered_at",
-        ["response_id", "question"],
-        fact_id("survey", ["fact.response_id", "fact.question"]),
-        {},
-    ),
-    (
-        "experiment_assignments",
-        "'experiment_assigned'",
-        "assigned_at",
-        ["experiment", "id_type", "id"],
-        fact_id("experiment", ["fact.experiment", "fact.id_type", "fact.id"]),
-        {},
-    ),
-    (
         "consents",
         "'consent_' || lower(trim(fact.status))",
         "changed_at",
@@ -94,36 +70,6 @@
         {},
     ),
 ] %}
-{%- for activity, moment in [
-    ("contact_added", "added_at"),
-    ("contact_deleted", "deleted_at"),
-    ("contact_blocked", "blocked_at"),
-] %}
-    {%- set contact_id = fact_id("contact", ["fact.contact_id", "fact.staff_id"]) %}
-    {%- do facts.append(
-        (
-            "contacts",
-            "'" ~ activity ~ "'",
-            moment,
-            ["contact_id", "staff_id"],
-            contact_id ~ " || ':" ~ activity ~ "'",
-            {"columns": of_contact},
-        )
-    ) %}
-{%- endfor %}
-{%- for activity, moment in [("group_joined", "joined_at"), ("group_left", "left_at")] %}
-    {%- set group_id = fact_id("group", ["fact.group_id", "fact.id_type", "fact.id", "fact.joined_at"]) %}
-    {%- do facts.append(
-        (
-            "group_memberships",
-            "'" ~ activity ~ "'",
-            moment,
-            ["group_id", "id_type", "id", "joined_at"],
-            group_id ~ " || ':" ~ activity ~ "'",
-            {},
-        )
-    ) %}
-{%- endfor %}
 {%- for activity, moment, condition in [
     ("coupon_issued", "issued_at", "true"),
     ("coupon_used", "used_at", "true"),
@@ -144,64 +90,99 @@
         )
     ) %}
 {%- endfor %}
-{%- for activity, moment in [
-    ("lead_created", "created_at"),
-    ("lead_mql", "mql_at"),
-    ("lead_sql", "sql_at"),
-    ("lead_won", "won_at"),
-    ("lead_lost", "lost_at"),
-] %}
-    {%- set columns = dict(of_lead, amount="fact.amount") if activity == "lead_won" else of_lead %}
-    {%- do facts.append(
-        (
-            "(select * from leads where " ~ happened("created_at") ~ ")",
-            "'" ~ activity ~ "'",
-            moment,
-            ["lead_id"],
-            fact_id("lead", ["fact.lead_id"]) ~ " || ':" ~ activity ~ "'",
-            dict(lead, columns=columns),
-        )
-    ) %}
-{%- endfor %}
-{%- set referral_key = ["inviter_id_type", "inviter_id", "invitee_id_type", "invitee_id"] %}
-{%- for activity, moment, side in [
-    ("referral_invited", "invited_at", "inviter"),
-    ("referral_joined", "joined_at", "invitee"),
-] %}
-    {%- set referral_id = fact_id(
+{#- Facts without an id of their own get one from their key (fact_id): relation, name in the id, key, activities and moments, what else. -#}
+{%- set referral = ["inviter_id_type", "inviter_id", "invitee_id_type", "invitee_id"] %}
+{%- set of_invitation = {"columns": {"campaign_id": "fact.campaign_id"}} %}
+{%- set known_leads = "(select * from leads where " ~ happened("created_at") ~ ")" %}
+{%- for relation, name, key, moments, more in [
+    (
+        "contacts",
+        "contact",
+        ["contact_id", "staff_id"],
+        {
+            "contact_added": "added_at",
+            "contact_deleted": "deleted_at",
+            "contact_blocked": "blocked_at",
+        },
+        {"columns": of_contact},
+    ),
+    (
+        "members",
+        "member",
+        ["member_id"],
+        {"member_registered": "registered_at"},
+        {"columns": {"channel": "fact.channel"}},
+    ),
+    (
+        "group_memberships",
+        "group",
+        ["group_id", "id_type", "id", "joined_at"],
+        {"group_joined": "joined_at", "group_left": "left_at"},
+        {},
+    ),
+    (
+        known_leads,
+        "lead",
+        ["lead_id"],
+        {
+            "lead_created": "created_at",
+            "lead_mql": "mql_at",
+            "lead_sql": "sql_at",
+            "lead_lost": "lost_at",
+        },
+        dict(lead, columns=of_lead),
+    ),
+    (
+        known_leads,
+        "lead",
+        ["lead_id"],
+        {"lead_won": "won_at"},
+        dict(lead, columns=dict(of_lead, amount="fact.amount")),
+    ),
+    (
+        "referrals",
         "referral",
-        ["fact.inviter_id_type", "fact.inviter_id", "fact.invitee_id_type", "fact.invitee_id"],
-    ) %}
-    {%- do facts.append(
-        (
-            "referrals",
-            "'" ~ activity ~ "'",
-            moment,
-            referral_key,
-            referral_id ~ " || ':" ~ activity ~ "'",
-            {
-                "columns": {"campaign_id": "fact.campaign_id"},
-                "id_type": "fact." ~ side ~ "_id_type",
-                "id": "fact." ~ side ~ "_id",
-            },
-        )
-    ) %}
-{%- endfor %}
-{%- for activity, moment, ending in [
-    ("manual_tag_set", "set_at", "set"),
-    ("manual_tag_cleared", "cleared_at", "cleared"),
+        referral,
+        {"referral_invited": "invited_at"},
+        dict(of_invitation, id_type="fact.inviter_id_type", id="fact.inviter_id"),
+    ),
+    (
+        "referrals",
+        "referral",
+        referral,
+        {"referral_joined": "joined_at"},
+        dict(of_invitation, id_type="fact.invitee_id_type", id="fact.invitee_id"),
+    ),
+    (
+        "manual_tags",
+        "manual_tag",
+        ["id_type", "id", "tag", "set_at"],
+        {"manual_tag_set": "set_at", "manual_tag_cleared": "cleared_at"},
+        {},
+    ),
+    ("surveys", "survey", ["response_id", "question"], {"survey_answered": "answered_at"}, {}),
+    (
+        "experiment_assignments",
+        "experiment",
+        ["experiment", "id_type", "id"],
+        {"experiment_assigned": "assigned_at"},
+        {},
+    ),
 ] %}
-    {%- set tag_id = fact_id("manual_tag", ["fact.id_type", "fact.id", "fact.tag", "fact.set_at"]) %}
-    {%- do facts.append(
-        (
-            "manual_tags",
-            "'" ~ activity ~ "'",
-            moment,
-            ["id_type", "id", "tag", "set_at"],
-            tag_id ~ " || ':" ~ ending ~ "'",
-            {},
-        )
-    ) %}
+    {%- set columns = [] %}
+    {%- for column in key %} {%- do columns.append("fact." ~ column) %} {%- endfor %}
+    {%- for activity, moment in moments.items() %}
+        {%- do facts.append(
+            (
+                relation,
+                "'" ~ activity ~ "'",
+                moment,
+                key,
+                fact_id(name, columns) ~ " || ':" ~ activity ~ "'",
+                more,
+            )
+        ) %}
+    {%- endfor %}
 {%- endfor %}
 
 {%- set imports %}
