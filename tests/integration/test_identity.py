@@ -196,7 +196,10 @@ def test_going_forward_finds_the_same(home: WarehouseHome, tmp_path: Path) -> No
     assert {
         "int_identity__components",
         "int_identity__fact_sightings",
-        "int_identity__told_events",
+        "int_identity__told",
+        "int_identity__statements",
+        "int_identity__written",
+        "int_identity__stated",
     } <= {model for (model,) in forward}
     for table in (
         "intermediate.int_identity__written",

@@ -41,11 +41,15 @@ TABLES = (
     "consents",
     "erasure_requests",
 )
-LARGE = ("int_activity__event_keys", "stg_raw__orders", "stg_raw__touches", "int_activity__stream")
+UPSTREAM = (
+    "int_activity__event_keys",
+    *(f"stg_raw__{table}" for table in TABLES if table != "events"),
+    "int_activity__stream",
+)
 MODELS = (
     "int_identity__reissued",
     "int_identity__fact_sightings",
-    "int_identity__told_events",
+    "int_identity__told",
     "int_identity__statements",
     "int_identity__sightings",
     "int_identity__written",
@@ -66,8 +70,16 @@ MODELS = (
 # What is taken from day to day, with the columns by which rows replace others.
 RUNNING_MODELS = {
     "int_identity__fact_sightings": ("written_id_type", "written_id"),
-    "int_identity__told_events": ("key_hash",),
+    "int_identity__told": ("stated_by", "key_hash"),
+    "int_identity__statements": ("pair_key",),
+    "int_identity__written": ("actor_key",),
+    "int_identity__stated": ("pair_key",),
+    "int_identity__shared": ("identifier_key",),
+    "int_identity__links": ("identifier_key_a", "identifier_key_b"),
+    "int_identity__lookup": ("actor_key",),
 }
+# Their rows with is_gone only delete.
+TOMBSTONES = {"int_identity__lookup"}
 COMPONENT_MODELS = {
     "int_identity__grown",
     "int_identity__families",
@@ -85,7 +97,15 @@ Row = Mapping[str, Any]
 def rendered(model: str, forward: bool = False, has_rows: Callable[[str], bool] = lambda _: True) -> str:
     """SQL of a model for DuckDB, built anew or going forward; tables are called as the models, raw tables raw_<table>,
     arrived_<table> and since_<table>. `has_rows` answers what a model asks while it is compiled."""
-    return str(_template(model, forward).render(has_rows=has_rows))
+    _answers.append(has_rows)
+    try:
+        return str(_template(model, forward).render())
+    finally:
+        _answers.pop()
+
+
+# Who answers what the model asks that is being rendered.
+_answers: list[Callable[[str], bool]] = []
 
 
 @cache
@@ -138,6 +158,7 @@ def _template(model: str, forward: bool) -> jinja2.Template:
         "counted_rows",
     }
     environment.globals["counted_rows"] = lambda name, query: query
+    environment.globals["has_rows"] = lambda query: _answers[-1](query)
     environment.globals["is_forward"] = lambda: forward
     environment.globals["this"] = model
     texts = [
@@ -253,7 +274,7 @@ class Warehouse:
         run = self.connection.execute
         run(f"set variable as_of = date '{as_of}'")
         run(f"set variable since = date '{since or as_of}'")
-        for model in LARGE:
+        for model in UPSTREAM:
             run(f"create or replace table {model} as {rendered(model)}")
         for model in MODELS:
             sql = rendered(model, since is not None, lambda query: bool(run(query).fetchall()))
@@ -276,7 +297,8 @@ class Warehouse:
                 )
                 run(f"create or replace temp table delta as {sql}")
                 run(f"delete from {model} where exists (select 1 from delta where {keys})")
-                run(f"insert into {model} select * from delta")
+                rows = "* exclude (is_gone) from delta where not is_gone" if model in TOMBSTONES else "* from delta"
+                run(f"insert into {model} select {rows}")
             else:
                 run(f"create or replace table {model} as {sql}")
 
@@ -369,13 +391,15 @@ _SEEN = {
     "identity_links": "linked_at",
     "events": "occurred_at",
     "leads": "created_at",
+    "orders": "ordered_at",
+    "refunds": "refunded_at",
 }
 
 
 def _named(table: str, row: Row) -> list[Identifier]:
     if table == "members":
         return [("member_id", row["member_id"])]
-    if table == "events":
+    if table in ("events", "orders", "refunds"):
         return [(row["id_type"], row["id"])]
     return [("lead_id", row["lead_id"])] if table == "leads" else []
 
@@ -390,6 +414,8 @@ def _said(table: str, row: Row) -> list[Pair]:
         return [(me, (kind, row[kind])) for kind in ("phone", "device_id") if row.get(kind)]
     if table == "identity_links":
         return [((row["id_type_a"], row["id_a"]), (row["id_type_b"], row["id_b"]))]
+    if table == "orders" and row["device_id"]:
+        return [((row["id_type"], row["id"]), ("device_id", row["device_id"]))]
     if table == "leads" and row.get("id"):
         return [(("lead_id", row["lead_id"]), (row["id_type"], row["id"]))]
     return []

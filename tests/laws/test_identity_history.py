@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.laws.identity_support import MODELS, File, History, Identifier, Rules, Warehouse
@@ -78,7 +78,33 @@ def _files() -> st.SearchStrategy[list[File]]:
         _identifiers(),
         _moments(),
     )
-    tables = {"members": member, "identity_links": link, "events": event, "leads": lead}
+    order = st.builds(
+        lambda number, who, device, at: {
+            "order_id": number,
+            "id_type": who[0],
+            "id": who[1],
+            "device_id": device,
+            "ordered_at": at,
+        },
+        st.sampled_from(["o1", "o2"]),
+        _identifiers(),
+        st.sampled_from([None, *NAMES["device_id"]]),
+        _moments(),
+    )
+    refund = st.builds(
+        lambda number, who, at: {"refund_id": number, "id_type": who[0], "id": who[1], "refunded_at": at},
+        st.sampled_from(["r1", "r2"]),
+        _identifiers(),
+        _moments(),
+    )
+    tables = {
+        "members": member,
+        "identity_links": link,
+        "events": event,
+        "leads": lead,
+        "orders": order,
+        "refunds": refund,
+    }
 
     def file(table: str) -> st.SearchStrategy[File]:
         return st.builds(
@@ -88,9 +114,7 @@ def _files() -> st.SearchStrategy[list[File]]:
             st.sampled_from([None, None, "snapshot.csv"]),
         )
 
-    some = st.sampled_from(
-        ["members", "members", "identity_links", "identity_links", "events", "events", "leads"]
-    )
+    some = st.sampled_from([*tables, "members", "identity_links", "events"])
     return st.lists(some.flatmap(file), min_size=1, max_size=14).map(
         lambda files: sorted(files, key=lambda file: file.day)
     )
@@ -173,11 +197,85 @@ def test_identity_equals_days_lived_one_by_one(files: list[File], rules: Rules, 
             assert cause == ("limit_passed" if pair in after.stated else "link_withdrawn")
 
 
-# Which of several records that name an identifier is its witness may differ; that there is one may not.
-COMPARED = {model: "*" for model in MODELS if model != "int_identity__reissued"}
-COMPARED["int_identity__fact_sightings"] = "* exclude (witness)"
+# Which of several records that name an identifier is its witness may differ, as may the day on which a row was written; that
+# there is one may not. Going forward two models hold what a day adds.
+COMPARED = {
+    model: "columns(lambda c: c not in ('witness', 'changed_on'))"
+    for model in MODELS
+    if model not in ("int_identity__reissued", "int_identity__sightings")
+}
 
 
+def _member(number: int, phone: int | None = None, device: int | None = None) -> dict[str, object]:
+    return {
+        "member_id": f"m{number}",
+        "registered_at": _NOON,
+        "phone": None if phone is None else f"1380000000{phone}",
+        "device_id": None if device is None else f"d{device}",
+    }
+
+
+def _bought(by: int, device: int | None = None) -> dict[str, object]:
+    where = None if device is None else f"d{device}"
+    return {"order_id": "o1", "id_type": "buyer_id", "id": f"b{by}", "device_id": where, "ordered_at": _NOON}
+
+
+def _on(day: int, table: str, *rows: dict[str, object], path: str | None = None) -> File:
+    return File(table, FIRST + dt.timedelta(days=day), rows, path)
+
+
+_NOON = dt.datetime.combine(FIRST, dt.time(4))
+_ALL = "snapshot.csv"
+_WITHOUT_RULES = Rules(LIMITS)
+
+
+# An order changes its buyer and device; a refund its buyer.
+@example([_on(0, "orders", _bought(0, 0)), _on(3, "orders", _bought(1, 1))], _WITHOUT_RULES, {1, 3, 4})
+@example(
+    [
+        _on(0, "refunds", {"refund_id": "r1", "id_type": "buyer_id", "id": "b0", "refunded_at": _NOON}),
+        _on(3, "refunds", {"refund_id": "r1", "id_type": "buyer_id", "id": "b1", "refunded_at": _NOON}),
+    ],
+    _WITHOUT_RULES,
+    {1, 3},
+)
+# A snapshot lacks members and a phone; a snapshot lacks a version, and the one before counts again.
+@example(
+    [
+        _on(0, "members", _member(0, phone=0), _member(1, device=1), _member(2), path=_ALL),
+        _on(3, "members", _member(0, phone=1), path=_ALL),
+    ],
+    _WITHOUT_RULES,
+    {1, 3, 5},
+)
+@example(
+    [
+        _on(0, "members", _member(0, phone=0)),
+        _on(1, "members", _member(0, phone=1), path=_ALL),
+        _on(3, "members", path=_ALL),
+    ],
+    _WITHOUT_RULES,
+    {0, 1, 2, 3},
+)
+@example(
+    [
+        _on(1, "members", _member(0, phone=0)),
+        _on(1, "members", _member(0, phone=1), path=_ALL),
+        _on(3, "members", path=_ALL),
+    ],
+    _WITHOUT_RULES,
+    {2, 3},
+)
+# A device gets a member too many, and loses it.
+@example(
+    [
+        _on(0, "members", _member(0, device=0), _member(1, device=0)),
+        _on(2, "members", _member(2, device=0)),
+        _on(4, "members", _member(2, device=1)),
+    ],
+    _WITHOUT_RULES,
+    {1, 2, 3, 4},
+)
 @settings(
     max_examples=12,
     deadline=None,

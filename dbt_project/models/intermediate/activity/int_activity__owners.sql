@@ -4,7 +4,7 @@ with
     lookup as (select * from {{ ref("int_identity__lookup") }}),
     users as (select * from {{ ref("int_identity__users") }}),
     actors as (
-        select {{ row_hash(["id_type", "id"]) }} as actor_key, user_id
+        select actor_key, user_id
         from lookup
         union all
         select {{ row_hash(["user_id"]) }} as actor_key, user_id

@@ -41,17 +41,9 @@ with
             ),
         {% endfor %}
     {% else %}
-        {%- set held_until = day_start(forward_from() ~ " + interval 1 day") -%}
         {% for table, key, seen_at in tables %}
             {%- set columns = ["id_type", "id", seen_at, "_file_id", "_record"] + key -%}
-            {%- set awakened %}
-                select {{ row_hash(record_key(table)) }} as key_hash
-                from {{ ever_arrived(table) }}
-                where
-                    _arrived_on <= {{ forward_from() }}
-                    and {{ seen_at }} >= {{ held_until }}
-                    and {{ happened(seen_at) }}
-            {%- endset %}
+            {%- set awakened = awakened_keys(table, seen_at) %}
             {%- set has_awakened = has_rows(awakened) %}
             -- Records that arrived before with a moment that has come since: all their versions.
             {{ table }}_awakened as ({{ awakened }}),
@@ -174,7 +166,9 @@ with
             first_arrived_on,
             first_sighting,
             witness is not null as is_current,
-            witness
+            witness,
+            {{ row_hash(["written_id_type", "written_id"]) }} as actor_key,
+            {{ as_of() }} as changed_on
         from witnessed
     )
 select *

@@ -10,7 +10,7 @@ with
             max(written.last_seen_at) as last_seen_at,
             min(written.first_arrived_on) as first_arrived_on
         from written
-        inner join lookup on lookup.id_type = written.written_id_type and lookup.id = written.written_id
+        inner join lookup on lookup.actor_key = written.actor_key
         group by 1, 2, 3
         having bool_or(written.is_current)
     )

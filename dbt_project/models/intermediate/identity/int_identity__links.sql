@@ -1,5 +1,46 @@
+{{
+    config(
+        materialized="running",
+        unique_key=["identifier_key_a", "identifier_key_b"],
+        meta={"scratch": ["stated"]},
+    )
+}}
+
+{%- set forward = is_forward() -%}
+{%- if forward -%}
+    {#- All that is stated of the pairs of which a statement has changed, or a side's being shared. -#}
+    {%- set stated -%}
+        with
+            stated as (select * from {{ ref("int_identity__stated") }} where refused_because is null),
+            shared as (
+                select identifier_key
+                from {{ ref("int_identity__shared") }}
+                where changed_on > {{ forward_from() }}
+            ),
+            changed as (
+                select identifier_key_a, identifier_key_b
+                from stated
+                where
+                    changed_on > {{ forward_from() }}
+                    or identifier_key_a in (select identifier_key from shared)
+                    or identifier_key_b in (select identifier_key from shared)
+                group by 1, 2
+            )
+        select stated.*
+        from stated
+        inner join
+            changed
+            on changed.identifier_key_a = stated.identifier_key_a
+            and changed.identifier_key_b = stated.identifier_key_b
+    {%- endset -%}
+    {%- set stated = counted_rows("stated", stated) -%}
+{%- endif %}
 with
-    stated as (select * from {{ ref("int_identity__stated") }} where refused_because is null),
+    stated as (
+        {% if forward %} {{ stated }}
+        {% else %} select * from {{ ref("int_identity__stated") }} where refused_because is null
+        {% endif %}
+    ),
     shared as (select * from {{ ref("int_identity__shared") }}),
     shared_keys as (select distinct identifier_key from shared),
     stretches as (

@@ -6,15 +6,19 @@
     )
 }}
 
+{#- Read only when all is built anew: going forward, others hold what they took from here. -#}
+{%- if is_forward() %}
+    select *
+    from {{ this }}
+    where false
+{%- else -%}
+
 {#- The large tables, whose rows seldom have a second version: columns and moment. -#}
-{#- Events and touches are only read here when all is built anew: going forward, theirs are held elsewhere. -#}
-{%- set tables = [("orders", ["id_type", "id", "device_id"], "ordered_at")] -%}
-{%- if not is_forward() -%}
-    {%- set tables = [
-        ("events", ["id_type", "id", "event_name", "properties"], "occurred_at"),
-        ("touches", ["id_type", "id"], "occurred_at"),
-    ] + tables -%}
-{%- endif -%}
+{%- set tables = [
+    ("events", ["id_type", "id", "event_name", "properties"], "occurred_at"),
+    ("touches", ["id_type", "id"], "occurred_at"),
+    ("orders", ["id_type", "id", "device_id"], "ordered_at"),
+] -%}
 {%- set staged_keys = {"events": ["event_id"], "orders": ["order_id"], "touches": ["touch_id", "status"]} -%}
 {#- Counted first: the engine would take them for more than the raw rows, and hold those in memory instead. -#}
 {%- set keys = {} -%}
@@ -65,3 +69,4 @@ with
     )
 select *
 from final
+{%- endif %}

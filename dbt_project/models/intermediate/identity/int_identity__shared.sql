@@ -1,6 +1,43 @@
+{{
+    config(
+        materialized="running",
+        unique_key="identifier_key",
+        meta={"scratch": ["changed", "stated"]},
+    )
+}}
+
+{%- set forward = is_forward() -%}
+{%- set counting = "refused_because is null and not is_included" -%}
+{%- if forward -%}
+    {#- Identifiers of which a statement has changed, and all that is stated of them. -#}
+    {%- set changed -%}
+        {% for side in ["a", "b"] %}
+            select identifier_key_{{ side }} as identifier_key
+            from {{ ref("int_identity__stated") }}
+            where changed_on > {{ forward_from() }} and {{ counting }}
+            {% if not loop.last %}
+                union
+            {% endif %}
+        {% endfor %}
+    {%- endset -%}
+    {%- set changed = counted_rows("changed", changed) -%}
+    {%- set stated -%}
+        select *
+        from {{ ref("int_identity__stated") }}
+        where
+            {{ counting }}
+            and (
+                identifier_key_a in (select identifier_key from ({{ changed }}) as a)
+                or identifier_key_b in (select identifier_key from ({{ changed }}) as b)
+            )
+    {%- endset -%}
+    {%- set stated = counted_rows("stated", stated) -%}
+{%- endif %}
 with
     stated as (
-        select * from {{ ref("int_identity__stated") }} where refused_because is null and not is_included
+        {% if forward %} {{ stated }}
+        {% else %} select * from {{ ref("int_identity__stated") }} where {{ counting }}
+        {% endif %}
     ),
     identifier_types as (select * from {{ ref("identifier_types") }}),
     fallback as (select * from identifier_types where id_type = '*'),
@@ -44,6 +81,9 @@ with
                 limits
                 on limits.id_type = stated.id_type_{{ near }}
                 and limits.other = stated.id_type_{{ far }}
+            {% if forward %}
+                where stated.identifier_key_{{ near }} in (select identifier_key from ({{ changed }}) as changed)
+            {% endif %}
             {% if not loop.last %}
                 union all
             {% endif %}
@@ -149,7 +189,13 @@ with
         where is_shared <> was_shared
     ),
     final as (
-        select identifier_key, id_type, other as other_id_type, shared_from, shared_until
+        select
+            identifier_key,
+            id_type,
+            other as other_id_type,
+            shared_from,
+            shared_until,
+            {{ as_of() }} as changed_on
         from stretches
         where is_shared and shared_from < shared_until
     )

@@ -1,13 +1,72 @@
-with
-    statements as (select * from {{ ref("int_identity__statements") }}),
-    written as (select * from {{ ref("int_identity__written") }}),
-    identity_rules as (select * from {{ ref("identity_rules") }}),
-    identifiers as (
-        select id_type, id, identifier_key, min(first_arrived_on) as first_arrived_on
+{{
+    config(
+        materialized="running",
+        unique_key="pair_key",
+        meta={"scratch": ["forms"]},
+    )
+}}
+
+{%- set forward = is_forward() -%}
+{%- if forward -%}
+    {#- All forms in which the identifiers are written that a statement names which has changed. -#}
+    {%- set forms -%}
+        with
+            statements as (
+                select * from {{ ref("int_identity__statements") }} where changed_on > {{ forward_from() }}
+            ),
+            written as {{ inline() }} (select * from {{ ref("int_identity__written") }}),
+            changed as (
+                select actor_key_a as actor_key
+                from statements
+                union
+                select actor_key_b as actor_key
+                from statements
+            ),
+            identifiers as (
+                select written.id_type, written.id
+                from written
+                inner join changed on changed.actor_key = written.actor_key
+                group by 1, 2
+            )
+        select written.*
         from written
-        where identifier_key is not null
+        inner join
+            identifiers
+            on identifiers.id is not distinct from written.id
+            and identifiers.id_type is not distinct from written.id_type
+    {%- endset -%}
+    {%- set forms = counted_rows("forms", forms) -%}
+{%- endif %}
+with
+    statements as {{ inline() }} (select * from {{ ref("int_identity__statements") }}),
+    written as {{ inline() }} (select * from {{ ref("int_identity__written") }}),
+    identity_rules as (select * from {{ ref("identity_rules") }}),
+    ruled_identifiers as (
+        {% for side in ["a", "b"] %}
+            select
+                lower(trim(id_type_{{ side }})) as id_type,
+                {{ normalised_id("id_type_" ~ side, "id_" ~ side) }} as id
+            from identity_rules
+            {% if not loop.last %}
+                union
+            {% endif %}
+        {% endfor %}
+    ),
+    identifiers as (
+        select
+            written.id_type,
+            written.id,
+            written.identifier_key,
+            min(written.first_arrived_on) as first_arrived_on
+        from written
+        inner join
+            ruled_identifiers
+            on ruled_identifiers.id = written.id
+            and ruled_identifiers.id_type = written.id_type
+        where written.identifier_key is not null
         group by 1, 2, 3
     ),
+    forms as ({% if forward %}{{ forms }}{% else %}select * from written{% endif %}),
     ruled as (
         select
             lower(trim(rules.action)) as action,
@@ -52,11 +111,10 @@ with
             statements.stated_from,
             statements.stated_until
         from statements
-        inner join written as a on a.written_id_type = statements.id_type_a and a.written_id = statements.id_a
-        inner join written as b on b.written_id_type = statements.id_type_b and b.written_id = statements.id_b
+        inner join forms as a on a.actor_key = statements.actor_key_a
+        inner join forms as b on b.actor_key = statements.actor_key_b
     ),
-    -- One row per pair and stretch, whichever side was written first and however often it was stated.
-    pairs as (
+    ordered as (
         select
             stated_by,
             case when is_turned then id_type_2 else id_type_1 end as id_type_a,
@@ -66,15 +124,38 @@ with
             case when is_turned then id_1 else id_2 end as id_b,
             case when is_turned then identifier_key_1 else identifier_key_2 end as identifier_key_b,
             is_with_junk,
+            source,
+            first_linked_at,
+            stated_from,
+            stated_until
+        from paired
+    ),
+    keyed as (
+        select *, {{ row_hash(["stated_by", "id_type_a", "id_a", "id_type_b", "id_b"]) }} as pair_key
+        from ordered
+    ),
+    -- One row per pair and stretch, whichever side was written first and however often it was stated.
+    pairs as (
+        select
+            pair_key,
+            any_value(stated_by) as stated_by,
+            any_value(id_type_a) as id_type_a,
+            any_value(id_a) as id_a,
+            any_value(identifier_key_a) as identifier_key_a,
+            any_value(id_type_b) as id_type_b,
+            any_value(id_b) as id_b,
+            any_value(identifier_key_b) as identifier_key_b,
+            bool_or(is_with_junk) as is_with_junk,
             stated_until,
             min(stated_from) as stated_from,
             min(source) as source,
             min(first_linked_at) as linked_at
-        from paired
-        group by 1, 2, 3, 4, 5, 6, 7, 8, 9
+        from keyed
+        group by pair_key, stated_until
     ),
-    final as (
+    together as (
         select
+            pairs.pair_key,
             pairs.stated_by,
             pairs.source,
             pairs.id_type_a,
@@ -106,6 +187,7 @@ with
             and included.identifier_key_b = pairs.identifier_key_b
         union all
         select
+            {{ row_hash(["'identity_rules'", "a.id_type", "a.id", "b.id_type", "b.id"]) }} as pair_key,
             'identity_rules' as stated_by,
             cast(null as varchar) as source,
             a.id_type as id_type_a,
@@ -122,6 +204,7 @@ with
         from included
         inner join identifiers as a on a.identifier_key = included.identifier_key_a
         inner join identifiers as b on b.identifier_key = included.identifier_key_b
-    )
+    ),
+    final as (select *, {{ as_of() }} as changed_on from together)
 select *
 from final
