@@ -28,6 +28,7 @@ _RUNNING_CONFIG = """{{{{
         materialized="running",
         unique_key={key},
         incremental_predicates=["_first_arrived_on <= " ~ forward_from()],
+        meta={{"tombstones": true}},
     )
 }}}}
 
@@ -40,6 +41,20 @@ FIRST_ARRIVED_ON = Column(
 READ_IN_PLACE = frozenset({"events"})
 # Tables that may hold tens of millions of rows, of which few repeat a key.
 LARGE_TABLES = frozenset({"order_lines", "orders", "touches"})
+# Tables that grow with the users: a day reads what arrived since, and not all of them.
+RUNNING_TABLES = HEAVY_TABLES | {
+    "consents",
+    "contacts",
+    "coupons",
+    "experiment_assignments",
+    "group_memberships",
+    "members",
+    "order_lines",
+    "orders",
+    "referrals",
+    "refunds",
+    "surveys",
+}
 STAGED_TABLES = tuple(table for table in TABLES if table.name not in READ_IN_PLACE)
 
 
@@ -65,10 +80,10 @@ def staging_columns(table: Table) -> tuple[Column, ...]:
 
 def staging_sql(table: Table) -> str:
     """SQL of a staging model, formatted as sqlfmt formats it."""
-    is_heavy = table.name in HEAVY_TABLES
+    is_running = table.name in RUNNING_TABLES
     source = f'source("raw", "{table.name}")'
     arguments = [
-        f'raw_rows({source}, "{table.name}")' if is_heavy else source,
+        f'raw_rows({source}, "{table.name}")' if is_running else source,
         f"key={_list(table.key)}",
     ]
     if table.name in LARGE_TABLES:
@@ -84,21 +99,23 @@ def staging_sql(table: Table) -> str:
         body = "".join(f"                {argument},\n" for argument in arguments)
         latest = f"    latest as (\n        {{{{\n            latest_version(\n{body}            )\n        }}}}\n    ),"
     config = ""
-    if is_heavy:
+    if is_running:
         config = _RUNNING_CONFIG.format(key=_list(table.key))
-        latest += f'\n    dated as ({{{{ known_since("latest", key={_list(table.key)}) }}}}),'
+        latest += f'\n    dated as ({{{{ known_since("latest", "{table.name}") }}}}),'
     casts = []
     for column in staging_columns(table):
-        name = "_known_since" if is_heavy and column is FIRST_ARRIVED_ON else column.name
+        name = "_known_since" if is_running and column is FIRST_ARRIVED_ON else column.name
         if column.name.endswith("arrived_on"):
             name = f'{{{{ counts_from("{name}") }}}}'
         value = f"cast({name} as {sql_type(column).replace(',', ', ')})"
         casts.append(f"            {value} as {column.name}")
     final = (
-        "    final as (\n        select\n"
+        f"    {'typed' if is_running else 'final'} as (\n        select\n"
         + ",\n".join(casts)
-        + f"\n        from {'dated' if is_heavy else 'latest'}\n    )"
+        + f"\n        from {'dated' if is_running else 'latest'}\n    )"
     )
+    if is_running:
+        final += f',\n    final as ({{{{ staged_rows("typed", "{table.name}") }}}})'
     return (
         f"{{#- Written by `{COMMAND}`; change contracts.py instead. -#}}\n"
         f"{config}with\n{latest}\n{final}\nselect *\nfrom final\n"

@@ -178,6 +178,58 @@ def test_a_data_test_that_fails_leaves_no_day_and_the_next_build_mends_it(tmp_pa
     assert home.rows(f"select * exclude (witness) from intermediate.{model}") == right
 
 
+# --- staging ---
+
+
+def contact(contact_id: str, staff_id: str | None, name: str) -> dict[str, Any]:
+    return {
+        "contact_id": contact_id,
+        "staff_id": staff_id,
+        "added_at": "2026-01-01 10:00:00",
+        "properties": f'{{"name": "{name}"}}',
+    }
+
+
+def test_staged_rows_are_replaced_and_withdrawn_as_a_rebuild_would(tmp_path: Path) -> None:
+    model, rows = "stg_raw__contacts", "from staging.stg_raw__contacts order by all"
+    home = WarehouseHome(tmp_path / "home")
+
+    def advanced(day: str, since: str | None) -> list[tuple[Any, ...]]:
+        """Name and first day of each contact, when the build went on from that day and equals one made anew."""
+        assert home.advance(day, model) == since
+        assert went_on_from(home, model) == since
+        anew = WarehouseHome(Path(shutil.copytree(home.home.path, tmp_path / f"anew-{day}")))
+        anew.build(day, model)
+        assert home.rows(rows) == anew.rows(rows)
+        return home.rows(
+            "select contact_id, staff_id, properties ->> 'name', cast(_first_arrived_on as varchar) "
+            f"from staging.{model} order by all"
+        )
+
+    home.arrive("contacts", [contact("c1", "s1", "a"), contact("c2", "s1", "a")], "2026-01-01")
+    snapshot = [contact("c2", "s1", "b"), contact("c3", "s1", "b"), contact("c4", "s2", "b")]
+    home.arrive("contacts", snapshot, "2026-01-01", path="contacts/all.csv")
+    advanced("2026-01-01", None)
+    home.arrive("contacts", [contact("c1", "s1", "c"), contact("c1", "s2", "c")], "2026-01-02")
+    home.arrive("contacts", [contact("c4", "s2", "c")], "2026-01-02")
+    assert advanced("2026-01-02", "2026-01-01") == [
+        ("c1", "s1", "c", "2026-01-01"),
+        ("c1", "s2", "c", "2026-01-02"),
+        ("c2", "s1", "b", "2026-01-01"),
+        ("c3", "s1", "b", "2026-01-01"),
+        ("c4", "s2", "c", "2026-01-01"),
+    ]
+    # The version before counts again, a contact is gone, one is not as old as it was, and one is new.
+    home.arrive("contacts", [contact("c5", "s1", "d")], "2026-01-03", path="contacts/all.csv")
+    assert advanced("2026-01-03", "2026-01-02") == [
+        ("c1", "s1", "c", "2026-01-01"),
+        ("c1", "s2", "c", "2026-01-02"),
+        ("c2", "s1", "a", "2026-01-01"),
+        ("c4", "s2", "c", "2026-01-02"),
+        ("c5", "s1", "d", "2026-01-03"),
+    ]
+
+
 # --- raw files that change in place ---
 
 

@@ -26,7 +26,7 @@ with
         }}
     ),
     keyed as (select *, {{ row_hash(record_key("events")) }} as event_key from latest),
-    dated as ({{ known_since("keyed", key=["event_key"]) }}),
+    dated as ({{ known_since("keyed", "events", key=["event_key"]) }}),
     final as (
         select
             event_key,

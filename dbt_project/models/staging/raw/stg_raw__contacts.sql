@@ -1,15 +1,25 @@
 {#- Written by `jingxi compile`; change contracts.py instead. -#}
+{{
+    config(
+        materialized="running",
+        unique_key=["contact_id", "staff_id"],
+        incremental_predicates=["_first_arrived_on <= " ~ forward_from()],
+        meta={"tombstones": true},
+    )
+}}
+
 with
     latest as (
         {{
             latest_version(
-                source("raw", "contacts"),
+                raw_rows(source("raw", "contacts"), "contacts"),
                 key=["contact_id", "staff_id"],
                 late=happened("added_at"),
             )
         }}
     ),
-    final as (
+    dated as ({{ known_since("latest", "contacts") }}),
+    typed as (
         select
             cast(contact_id as varchar) as contact_id,
             cast(staff_id as varchar) as staff_id,
@@ -26,8 +36,9 @@ with
             cast(_record as bigint) as _record,
             cast({{ counts_from("_arrived_on") }} as date) as _arrived_on,
             cast(_taken_in_at as timestamp) as _taken_in_at,
-            cast({{ counts_from("_first_arrived_on") }} as date) as _first_arrived_on
-        from latest
-    )
+            cast({{ counts_from("_known_since") }} as date) as _first_arrived_on
+        from dated
+    ),
+    final as ({{ staged_rows("typed", "contacts") }})
 select *
 from final

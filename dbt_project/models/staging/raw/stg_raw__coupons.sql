@@ -1,7 +1,25 @@
 {#- Written by `jingxi compile`; change contracts.py instead. -#}
+{{
+    config(
+        materialized="running",
+        unique_key=["coupon_id"],
+        incremental_predicates=["_first_arrived_on <= " ~ forward_from()],
+        meta={"tombstones": true},
+    )
+}}
+
 with
-    latest as ({{ latest_version(source("raw", "coupons"), key=["coupon_id"], late=happened("issued_at")) }}),
-    final as (
+    latest as (
+        {{
+            latest_version(
+                raw_rows(source("raw", "coupons"), "coupons"),
+                key=["coupon_id"],
+                late=happened("issued_at"),
+            )
+        }}
+    ),
+    dated as ({{ known_since("latest", "coupons") }}),
+    typed as (
         select
             cast(coupon_id as varchar) as coupon_id,
             cast(id_type as varchar) as id_type,
@@ -16,8 +34,9 @@ with
             cast(_record as bigint) as _record,
             cast({{ counts_from("_arrived_on") }} as date) as _arrived_on,
             cast(_taken_in_at as timestamp) as _taken_in_at,
-            cast({{ counts_from("_first_arrived_on") }} as date) as _first_arrived_on
-        from latest
-    )
+            cast({{ counts_from("_known_since") }} as date) as _first_arrived_on
+        from dated
+    ),
+    final as ({{ staged_rows("typed", "coupons") }})
 select *
 from final

@@ -1,9 +1,25 @@
 {#- Written by `jingxi compile`; change contracts.py instead. -#}
+{{
+    config(
+        materialized="running",
+        unique_key=["member_id"],
+        incremental_predicates=["_first_arrived_on <= " ~ forward_from()],
+        meta={"tombstones": true},
+    )
+}}
+
 with
     latest as (
-        {{ latest_version(source("raw", "members"), key=["member_id"], late=happened("registered_at")) }}
+        {{
+            latest_version(
+                raw_rows(source("raw", "members"), "members"),
+                key=["member_id"],
+                late=happened("registered_at"),
+            )
+        }}
     ),
-    final as (
+    dated as ({{ known_since("latest", "members") }}),
+    typed as (
         select
             cast(member_id as varchar) as member_id,
             cast(registered_at as timestamp) as registered_at,
@@ -30,8 +46,9 @@ with
             cast(_record as bigint) as _record,
             cast({{ counts_from("_arrived_on") }} as date) as _arrived_on,
             cast(_taken_in_at as timestamp) as _taken_in_at,
-            cast({{ counts_from("_first_arrived_on") }} as date) as _first_arrived_on
-        from latest
-    )
+            cast({{ counts_from("_known_since") }} as date) as _first_arrived_on
+        from dated
+    ),
+    final as ({{ staged_rows("typed", "members") }})
 select *
 from final

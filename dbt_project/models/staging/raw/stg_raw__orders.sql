@@ -1,16 +1,26 @@
 {#- Written by `jingxi compile`; change contracts.py instead. -#}
+{{
+    config(
+        materialized="running",
+        unique_key=["order_id"],
+        incremental_predicates=["_first_arrived_on <= " ~ forward_from()],
+        meta={"tombstones": true},
+    )
+}}
+
 with
     latest as (
         {{
             latest_version(
-                source("raw", "orders"),
+                raw_rows(source("raw", "orders"), "orders"),
                 key=["order_id"],
                 few_repeat=true,
                 late=happened("ordered_at"),
             )
         }}
     ),
-    final as (
+    dated as ({{ known_since("latest", "orders") }}),
+    typed as (
         select
             cast(order_id as varchar) as order_id,
             cast(ordered_at as timestamp) as ordered_at,
@@ -32,8 +42,9 @@ with
             cast(_record as bigint) as _record,
             cast({{ counts_from("_arrived_on") }} as date) as _arrived_on,
             cast(_taken_in_at as timestamp) as _taken_in_at,
-            cast({{ counts_from("_first_arrived_on") }} as date) as _first_arrived_on
-        from latest
-    )
+            cast({{ counts_from("_known_since") }} as date) as _first_arrived_on
+        from dated
+    ),
+    final as ({{ staged_rows("typed", "orders") }})
 select *
 from final

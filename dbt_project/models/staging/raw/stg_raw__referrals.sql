@@ -1,15 +1,25 @@
 {#- Written by `jingxi compile`; change contracts.py instead. -#}
+{{
+    config(
+        materialized="running",
+        unique_key=["inviter_id_type", "inviter_id", "invitee_id_type", "invitee_id"],
+        incremental_predicates=["_first_arrived_on <= " ~ forward_from()],
+        meta={"tombstones": true},
+    )
+}}
+
 with
     latest as (
         {{
             latest_version(
-                source("raw", "referrals"),
+                raw_rows(source("raw", "referrals"), "referrals"),
                 key=["inviter_id_type", "inviter_id", "invitee_id_type", "invitee_id"],
                 late=happened("invited_at"),
             )
         }}
     ),
-    final as (
+    dated as ({{ known_since("latest", "referrals") }}),
+    typed as (
         select
             cast(inviter_id_type as varchar) as inviter_id_type,
             cast(inviter_id as varchar) as inviter_id,
@@ -23,8 +33,9 @@ with
             cast(_record as bigint) as _record,
             cast({{ counts_from("_arrived_on") }} as date) as _arrived_on,
             cast(_taken_in_at as timestamp) as _taken_in_at,
-            cast({{ counts_from("_first_arrived_on") }} as date) as _first_arrived_on
-        from latest
-    )
+            cast({{ counts_from("_known_since") }} as date) as _first_arrived_on
+        from dated
+    ),
+    final as ({{ staged_rows("typed", "referrals") }})
 select *
 from final

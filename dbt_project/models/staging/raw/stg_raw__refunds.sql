@@ -1,9 +1,25 @@
 {#- Written by `jingxi compile`; change contracts.py instead. -#}
+{{
+    config(
+        materialized="running",
+        unique_key=["refund_id"],
+        incremental_predicates=["_first_arrived_on <= " ~ forward_from()],
+        meta={"tombstones": true},
+    )
+}}
+
 with
     latest as (
-        {{ latest_version(source("raw", "refunds"), key=["refund_id"], late=happened("refunded_at")) }}
+        {{
+            latest_version(
+                raw_rows(source("raw", "refunds"), "refunds"),
+                key=["refund_id"],
+                late=happened("refunded_at"),
+            )
+        }}
     ),
-    final as (
+    dated as ({{ known_since("latest", "refunds") }}),
+    typed as (
         select
             cast(refund_id as varchar) as refund_id,
             cast(refunded_at as timestamp) as refunded_at,
@@ -18,8 +34,9 @@ with
             cast(_record as bigint) as _record,
             cast({{ counts_from("_arrived_on") }} as date) as _arrived_on,
             cast(_taken_in_at as timestamp) as _taken_in_at,
-            cast({{ counts_from("_first_arrived_on") }} as date) as _first_arrived_on
-        from latest
-    )
+            cast({{ counts_from("_known_since") }} as date) as _first_arrived_on
+        from dated
+    ),
+    final as ({{ staged_rows("typed", "refunds") }})
 select *
 from final

@@ -4,6 +4,7 @@
         materialized="running",
         unique_key=["touch_id", "status"],
         incremental_predicates=["_first_arrived_on <= " ~ forward_from()],
+        meta={"tombstones": true},
     )
 }}
 
@@ -18,8 +19,8 @@ with
             )
         }}
     ),
-    dated as ({{ known_since("latest", key=["touch_id", "status"]) }}),
-    final as (
+    dated as ({{ known_since("latest", "touches") }}),
+    typed as (
         select
             cast(touch_id as varchar) as touch_id,
             cast(id_type as varchar) as id_type,
@@ -38,6 +39,7 @@ with
             cast(_taken_in_at as timestamp) as _taken_in_at,
             cast({{ counts_from("_known_since") }} as date) as _first_arrived_on
         from dated
-    )
+    ),
+    final as ({{ staged_rows("typed", "touches") }})
 select *
 from final
