@@ -1,7 +1,7 @@
 {#-
     Rows of the activity stream from a relation of facts, with the user of each.
     `activity`, `occurred_at`, `activity_id`, `key` and the named columns are SQL over the relation, which is called `fact`
-    and, unless `user_from` names the column that holds the user, is joined to `lookup` on `id_type` and `id`.
+    and, unless `user_from` names the column that holds the user, is joined to `owners` on `id_type` and `id`.
     A column that is not named is null. Facts without a moment, after as_of or without a user are left out.
     `key`: what tells the facts of the relation apart; stands for `activity_id` in `row_key`, the hash of all that a row says.
     `among`: a relation of row_key; only those rows are made. An id that has to be hashed by hand is then only made for them.
@@ -42,7 +42,7 @@
                 (
                     select
                         fact.*,
-                        {{ row_hash([user_from or "lookup.user_id"]) }} as _actor_key,
+                        {{ row_hash([user_from]) if user_from else "owners.owner_key" }} as _actor_key,
                         {{ activity }} as _activity,
                         {{ occurred_at }} as _occurred_at,
                         {% for name in names %}
@@ -51,7 +51,7 @@
                         cast({{ columns.get("amount", "null") }} as decimal(18, 4)) as _amount
                     from {{ relation }} as fact
                     {% if not user_from %}
-                        inner join lookup on lookup.id_type = {{ id_type }} and lookup.id = {{ id }}
+                        inner join owners on owners.actor_key = {{ row_hash([id_type, id]) }}
                     {% endif %}
                     where
                         {{ happened(occurred_at) }}

@@ -187,7 +187,9 @@
 
 {%- set imports %}
 with
-    lookup as {{ inline() }} (select * from {{ ref("int_identity__lookup") }}),
+    owners as {{ inline() }} (
+        select actor_key, owner_key from {{ ref("int_activity__owners") }} where owner_key is not null
+    ),
     orders as {{ inline() }} (select * from {{ ref("int_orders__resolved") }}),
     order_lines as {{ inline() }} (
         select
