@@ -5,8 +5,7 @@
       row with `is_gone` only deletes; with meta `replaced`, the name of a scratch table of the model with the `unique_key`
       of all whose rows are replaced, the new rows are written straight from the query, however many;
     - retire: new rows; rows of the same `unique_key` stay, marked with the day of removal in `removed_on`;
-    - compare: the whole set; rows whose `unique_key` it lacks are retired, rows with a new one are added; with meta `standing`, the
-      name of a scratch table of the model with the `unique_key` of the whole set, the model yields only the rows to add;
+    - compare: the whole set; rows whose `unique_key` it lacks are retired, rows with a new one are added;
     - whole: the whole table, computed from what it held before.
     `incremental_predicates` pick the rows that may replace others, so that nothing is searched when there are none.
 -#}
@@ -19,8 +18,7 @@
     {%- set forward = is_forward() -%}
     {%- set delta = this.identifier ~ "__delta" -%}
     {%- set replaced = model.config.meta.get("replaced") -%}
-    {%- set standing = model.config.meta.get("standing") -%}
-    {%- set has_delta = forward and strategy != "whole" and not replaced and not standing -%}
+    {%- set has_delta = forward and strategy != "whole" and not replaced -%}
 
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {%- if has_delta -%} {% do scratch_table(delta, compiled_code) %} {%- endif -%}
@@ -50,27 +48,18 @@
                 update {{ target_relation }}
                 set removed_on = {{ as_of() }}
                 where
-                {{
-                    other_rows(
-                        target_relation,
-                        keys,
-                        "select * from " ~ (scratch_name(standing) if standing else delta),
-                        "removed_on is null",
-                    )
-                }}
+                {{ other_rows(target_relation, keys, "select * from " ~ delta, "removed_on is null") }}
             {%- endcall %}
             {% call statement("main") -%}
                 insert into {{ target_relation }} ({{ names }})
                 select {{ names }}
                 from {{ new_rows }} as new_rows
-                {%- if not standing %}
-                    where
-                        not exists (
-                            select 1
-                            from {{ target_relation }} as held
-                            where held.removed_on is null and held.{{ keys[0] }} = new_rows.{{ keys[0] }}
-                        )
-                {%- endif %}
+                where
+                    not exists (
+                        select 1
+                        from {{ target_relation }} as held
+                        where held.removed_on is null and held.{{ keys[0] }} = new_rows.{{ keys[0] }}
+                    )
             {%- endcall %}
         {%- else -%}
             {%- if has_rows(replacing) -%}

@@ -1,9 +1,9 @@
 {{
     config(
         materialized="running",
-        incremental_strategy="compare",
+        incremental_strategy="retire",
         unique_key="row_key",
-        meta={"standing": "standing", "scratch": ["standing", "added"]},
+        meta={"replaced": "gone", "scratch": ["moved", "gone"]},
     )
 }}
 
@@ -238,33 +238,34 @@ with
 {% endset %}
 
 {%- if forward %}
-    {#- All keys, which take no id that has to be hashed by hand; then the rows whose key is not held. -#}
-    {%- set standing %}
-        {{ imports }}
-        {% for relation, activity, moment, key, id, more in facts %}
-            select row_key
-            from ({{ activity_rows(relation, activity, "fact." ~ moment, id, key, **more) }}) as rows_of_facts
-            {% if not loop.last %}
-                union all
-            {% endif %}
-        {% endfor %}
+    {#- The keys of all rows, which take no id that has to be hashed by hand, beside those held: what came and what went. -#}
+    {%- set moved %}
+        {{ imports }},
+        standing as (
+            {% for relation, activity, moment, key, id, more in facts %}
+                select row_key
+                from
+                    (
+                        {{ activity_rows(relation, activity, "fact." ~ moment, id, key, **more) }}
+                    ) as rows_of_facts
+                {% if not loop.last %}
+                    union all
+                {% endif %}
+            {% endfor %}
+        )
+        select coalesce(standing.row_key, held.row_key) as row_key, standing.row_key is null as is_gone
+        from standing
+        full outer join
+            (select row_key from {{ this }} where removed_on is null) as held
+            on held.row_key = standing.row_key
+        where standing.row_key is null or held.row_key is null
     {% endset %}
-    {%- set standing = counted_rows("standing", standing) %}
-    {%- set added %}
-        select standing.row_key
-        from ({{ standing }}) as standing
-        where
-            not exists (
-                select 1
-                from {{ this }} as held
-                where held.removed_on is null and held.row_key = standing.row_key
-            )
-    {% endset %}
-    {%- set added = counted_rows("added", added) %}
+    {%- set moved = counted_rows("moved", moved) %}
+    {%- do counted_rows("gone", "select row_key from (" ~ moved ~ ") as moved where is_gone") %}
 {%- endif %}
 
 {{ imports }},
-{% if forward %} added as ({{ added }}), {% endif %}
+{% if forward %} added as (select row_key from ({{ moved }}) as moved where not is_gone), {% endif %}
 activities as (
     {% for relation, activity, moment, key, id, more in facts %}
         {{

@@ -37,8 +37,8 @@
 {%- endif %}
 with
     stated as (
-        {% if forward %} {{ stated }}
-        {% else %} select * from {{ ref("int_identity__stated") }} where refused_because is null
+        {% if forward %}{{ stated }}
+        {% else %}select * from {{ ref("int_identity__stated") }} where refused_because is null
         {% endif %}
     ),
     shared as (select * from {{ ref("int_identity__shared") }}),

@@ -16,9 +16,7 @@ with
         where written.identifier_key is not null
     ),
     owned as (
-        select rooted.*
-        from rooted
-        inner join users on users.root_identifier_key = rooted.root_identifier_key
+        select rooted.* from rooted inner join users on users.root_identifier_key = rooted.root_identifier_key
     ),
     {% if forward %}
         changed as (
@@ -40,10 +38,9 @@ with
             changed.identifier_key,
             changed.root_identifier_key
             {%- if forward %}, users.user_id is null as is_gone {% endif %}
-        from {{ "changed" if forward else "owned as changed" }}
-        {{ "left" if forward else "inner" }} join written on written.actor_key = changed.actor_key
-        {{ "left" if forward else "inner" }} join
-            users on users.root_identifier_key = changed.root_identifier_key
+        from {{ "changed" if forward else "owned as changed" }} {{ "left" if forward else "inner" }}
+        join written on written.actor_key = changed.actor_key {{ "left" if forward else "inner" }}
+        join users on users.root_identifier_key = changed.root_identifier_key
     )
 select *
 from final

@@ -35,8 +35,8 @@
 {%- endif %}
 with
     stated as (
-        {% if forward %} {{ stated }}
-        {% else %} select * from {{ ref("int_identity__stated") }} where {{ counting }}
+        {% if forward %}{{ stated }}
+        {% else %}select * from {{ ref("int_identity__stated") }} where {{ counting }}
         {% endif %}
     ),
     identifier_types as (select * from {{ ref("identifier_types") }}),
@@ -82,7 +82,9 @@ with
                 on limits.id_type = stated.id_type_{{ near }}
                 and limits.other = stated.id_type_{{ far }}
             {% if forward %}
-                where stated.identifier_key_{{ near }} in (select identifier_key from ({{ changed }}) as changed)
+                where
+                    stated.identifier_key_{{ near }}
+                    in (select identifier_key from ({{ changed }}) as changed)
             {% endif %}
             {% if not loop.last %}
                 union all

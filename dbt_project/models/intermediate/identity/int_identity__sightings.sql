@@ -196,9 +196,7 @@
                     union
                     select doubtful.actor_key
                     from doubtful
-                    inner join
-                        staged_{{ table }}
-                        on staged_{{ table }}.{{ id }} = doubtful.written_id
+                    inner join staged_{{ table }} on staged_{{ table }}.{{ id }} = doubtful.written_id
                     where
                         {{ id_type }} = doubtful.written_id_type
                         {% if table == "members" %} and coalesce({{ happened(seen_at) }}, true)
@@ -206,7 +204,7 @@
                         {% endif %}
                 {% endfor %}
             {% endfor %}
-        {% else %} select actor_key from doubtful
+        {% else %}select actor_key from doubtful
         {% endif %}
     ),
     final as (

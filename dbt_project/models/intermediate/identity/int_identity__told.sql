@@ -86,13 +86,7 @@ with
             {{ table }} as (
                 select *, {{ row_hash(key) }} as key_hash
                 from
-                    (
-                        {{
-                            record_versions(
-                                table, columns + (key | reject("in", columns) | list)
-                            )
-                        }}
-                    ) as versions
+                    ({{ record_versions(table, columns + (key | reject("in", columns) | list)) }}) as versions
             ),
         {% endfor %}
         orders as (
@@ -105,7 +99,9 @@ with
                 _arrived_on as in_force_from,
                 {{ open_end() }} as in_force_until
             from staged_orders
-            where {{ row_hash(["order_id"]) }} not in (select key_hash from reissued where table_name = 'orders')
+            where
+                {{ row_hash(["order_id"]) }}
+                not in (select key_hash from reissued where table_name = 'orders')
             union all
             select key_hash, id_type, id, device_id, seen_at as ordered_at, in_force_from, in_force_until
             from reissued

@@ -8,9 +8,7 @@ with
     identifier_types as (select * from {{ ref("identifier_types") }}),
     {% if forward %}
         held as (
-            select held.*
-            from {{ this }} as held
-            inner join sightings on sightings.actor_key = held.actor_key
+            select held.* from {{ this }} as held inner join sightings on sightings.actor_key = held.actor_key
         ),
         new_sightings as (
             select sightings.*
