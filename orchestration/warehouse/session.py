@@ -188,8 +188,6 @@ class Plugin(BasePlugin):
             conn.execute(_files_script(files, schema))
         every_file = ", ".join(_text(file) for files in raw.values() for file in files)
         conn.execute(f"create macro {_SESSION}.raw_files() as [{every_file}]")
-        withdrawn = sorted(Registry(home).withdrawn_tables(since, day)) if since else []
-        values["withdrawn"] = f"cast([{', '.join(map(_text, withdrawn))}] as varchar[])"
         values["users_per_part"] = str(users_per_part(self._memory_limit()))
         keep_replaced_files(conn, home, day)
         keep_arrivals(conn, home, day)

@@ -297,7 +297,11 @@ class Warehouse:
                 )
                 run(f"create or replace temp table delta as {sql}")
                 run(f"delete from {model} where exists (select 1 from delta where {keys})")
-                rows = "* exclude (is_gone) from delta where not is_gone" if model in TOMBSTONES else "* from delta"
+                rows = (
+                    "* exclude (is_gone) from delta where not is_gone"
+                    if model in TOMBSTONES
+                    else "* from delta"
+                )
                 run(f"insert into {model} select {rows}")
             else:
                 run(f"create or replace table {model} as {sql}")
