@@ -77,9 +77,10 @@ RUNNING_MODELS = {
     "int_identity__shared": ("identifier_key",),
     "int_identity__links": ("identifier_key_a", "identifier_key_b"),
     "int_identity__lookup": ("actor_key",),
+    "int_identity__identifiers": ("identifier_key",),
 }
 # Their rows with is_gone only delete.
-TOMBSTONES = {"int_identity__lookup"}
+TOMBSTONES = {"int_identity__lookup", "int_identity__identifiers"}
 COMPONENT_MODELS = {
     "int_identity__grown",
     "int_identity__families",

@@ -36,7 +36,8 @@ with
             written.written_id as id,
             users.user_id,
             changed.identifier_key,
-            changed.root_identifier_key
+            changed.root_identifier_key,
+            {{ as_of() }} as changed_on
             {%- if forward %}, users.user_id is null as is_gone {% endif %}
         from {{ "changed" if forward else "owned as changed" }} {{ "left" if forward else "inner" }}
         join written on written.actor_key = changed.actor_key {{ "left" if forward else "inner" }}

@@ -83,7 +83,7 @@ with
             from known_identifiers
         {% endif %}
     ),
-    final as (
+    together as (
         select
             judged.actor_key,
             judged.written_id_type,
@@ -116,6 +116,7 @@ with
             from held
             inner join sightings on sightings.actor_key = held.actor_key
         {% endif %}
-    )
+    ),
+    final as (select *, {{ as_of() }} as changed_on from together)
 select *
 from final
