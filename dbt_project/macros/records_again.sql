@@ -29,18 +29,19 @@
 
 {#-
     What a running model of identity reads of a table going forward, as record_versions tells it, with `key_hash` and
-    `is_again`: all versions of the records in the relation `again`, and of all others those that arrived since. Of the
-    latter the earlier versions ended when the first of these came.
+    `is_again`: all versions of the records that the query `again` yields (table_name, key_hash), and of all others those that
+    arrived since. Of the latter the earlier versions ended when the first of these came.
 -#}
 {% macro versions_since(table, columns, again) -%}
     {%- set key = record_key(table) -%}
     {%- set listed = columns + (key | reject("in", columns) | list) -%}
+    {%- set keys = "select key_hash from (" ~ again ~ ") as again where table_name = '" ~ table ~ "'" -%}
     select *, {{ row_hash(key) }} as key_hash, false as is_again
     from ({{ record_versions(table, listed, relation=ever_arrived_since(table)) }}) as arrived
-    where {{ row_hash(key) }} not in (select key_hash from {{ again }})
-    {%- if has_rows("select key_hash from " ~ again) %}
+    where {{ row_hash(key) }} not in ({{ keys }})
+    {%- if has_rows(keys) %}
         union all
         select *, {{ row_hash(key) }} as key_hash, true as is_again
-        from ({{ record_versions(table, listed, among=again) }}) as known
+        from ({{ record_versions(table, listed, among="(" ~ keys ~ ")") }}) as known
     {%- endif %}
 {%- endmacro %}

@@ -96,15 +96,7 @@
                     (
                         {% if forward %}
                             {{
-                                versions_since(
-                                    table,
-                                    read[table],
-                                    "(select key_hash from ("
-                                    ~ again
-                                    ~ ") as again where table_name = '"
-                                    ~ table
-                                    ~ "')",
-                                )
+                                versions_since(table, read[table], again)
                             }}
                         {% else %} {{ record_versions(table, read[table]) }}
                         {% endif %}

@@ -45,19 +45,7 @@ with
     staged_orders as (select * from {{ ref("stg_raw__orders") }}),
     {% if forward %}
         {% for table, columns in tables.items() %}
-            {{ table }} as (
-                {{
-                    versions_since(
-                        table,
-                        columns,
-                        "(select key_hash from ("
-                        ~ again
-                        ~ ") as again where table_name = '"
-                        ~ table
-                        ~ "')",
-                    )
-                }}
-            ),
+            {{ table }} as ({{ versions_since(table, columns, again) }}),
         {% endfor %}
         events as (
             select
