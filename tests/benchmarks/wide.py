@@ -4,8 +4,8 @@
 
 A brand is simulated and taken in. The yardstick is a hash-aggregate of the brand's events by an integer user, by DuckDB alone,
 from a Parquet file. The wide table with all it needs is built for the day before the last one and taken to the last day, and the same
-`--short` days after the beginning. For every model wall-clock and processor seconds are taken as dbt starts and ends it;
-what dbt itself needs for it is measured on a brand of a few users, and left out.
+`--short` days after the beginning; a day is built three times, and the middle one counts. For every model wall-clock and processor
+seconds are taken as dbt starts and ends it; what dbt itself needs for it is measured on a brand of a few users, and left out.
 Three sums are told: the behaviour chain (events and messages up to their columns of the wide table), which goes forward; of it, what starts
 from the typed stream, as the yardstick does; and everything that the wide table needs.
 """
@@ -137,7 +137,7 @@ def take_figures(folder: Path, users: int, days: int, short: int) -> dict[str, A
     for label, last in (("short", short_end), ("long", DEFAULT_END)):
         _empty(home)
         builds[label, "full"] = _build(home, last - dt.timedelta(days=1))
-        builds[label, "day"] = _build(home, last)
+        builds[label, "day"] = _median_day(home, last)
     events, yardstick = _yardstick(home, folder / "events.parquet")
     overhead = {"full": small_full.models, "day": small_day.models}
     figures: dict[str, Any] = {
@@ -276,6 +276,21 @@ def _build(home: Home, as_of: dt.date) -> Build:
     with duckdb.connect(str(home.warehouse), read_only=True) as connection:
         (row,) = connection.execute("select count(*) from marts.user_wide").fetchall()
     return Build(models, figures["since"], figures["memory"], int(row[0]))
+
+
+def _median_day(home: Home, as_of: dt.date) -> Build:
+    """The middle one, by the behaviour's processor seconds, of three builds that start from the same warehouse: where the
+    engine's checkpoints fall, one model pays for what others have written."""
+    held, kept = home.warehouse.parent, home.path / "kept"
+    shutil.rmtree(kept, ignore_errors=True)
+    held.rename(kept)
+    builds = []
+    for _ in range(3):
+        shutil.rmtree(held, ignore_errors=True)
+        shutil.copytree(kept, held)
+        builds.append(_build(home, as_of))
+    shutil.rmtree(kept)
+    return sorted(builds, key=lambda build: build.of(CHAIN, {}).processor)[1]
 
 
 def _step(path: Path, as_of: dt.date) -> None:
