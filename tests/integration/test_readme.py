@@ -138,8 +138,20 @@ def test_dev_opens_the_ui(small_home: Path, tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    # As a script starts it in the background: interrupts are ignored.
     process = subprocess.Popen(
-        [EXECUTABLE, "dev", "--home", home, "--port", str(port)],
+        [
+            "sh",
+            "-c",
+            "trap '' INT; exec \"$@\"",
+            "sh",
+            EXECUTABLE,
+            "dev",
+            "--home",
+            home,
+            "--port",
+            str(port),
+        ],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
