@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from orchestration.home import DBT_PROJECT_DIR
-from orchestration.ingestion.contracts import HEAVY_TABLES, RAW_COLUMNS, TABLES, Column, Table, Type
+from orchestration.ingestion.contracts import RAW_COLUMNS, TABLES, Column, Table, Type
 
 COMMAND = "jingxi compile"
 FOLDER = Path("models/staging/raw")
@@ -41,20 +41,20 @@ FIRST_ARRIVED_ON = Column(
 READ_IN_PLACE = frozenset({"events"})
 # Tables that may hold tens of millions of rows, of which few repeat a key.
 LARGE_TABLES = frozenset({"order_lines", "orders", "touches"})
-# Tables that grow with the users: a day reads what arrived since, and not all of them.
-RUNNING_TABLES = HEAVY_TABLES | {
-    "consents",
-    "contacts",
-    "coupons",
-    "experiment_assignments",
-    "group_memberships",
-    "members",
-    "order_lines",
-    "orders",
-    "referrals",
-    "refunds",
-    "surveys",
-}
+# Tables that a brand keeps by hand, read whole every day; the others grow with the users, and a day reads what arrived since.
+SMALL_TABLES = frozenset(
+    {
+        "benchmarks",
+        "campaigns",
+        "channel_costs",
+        "contents",
+        "groups",
+        "landing_codes",
+        "products",
+        "staff",
+        "targets",
+    }
+)
 STAGED_TABLES = tuple(table for table in TABLES if table.name not in READ_IN_PLACE)
 
 
@@ -80,7 +80,7 @@ def staging_columns(table: Table) -> tuple[Column, ...]:
 
 def staging_sql(table: Table) -> str:
     """SQL of a staging model, formatted as sqlfmt formats it."""
-    is_running = table.name in RUNNING_TABLES
+    is_running = table.name not in SMALL_TABLES
     source = f'source("raw", "{table.name}")'
     arguments = [
         f'raw_rows({source}, "{table.name}")' if is_running else source,

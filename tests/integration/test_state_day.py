@@ -207,17 +207,17 @@ def test_staged_rows_are_replaced_and_withdrawn_as_a_rebuild_would(tmp_path: Pat
         )
 
     home.arrive("contacts", [contact("c1", "s1", "a"), contact("c2", "s1", "a")], "2026-01-01")
-    snapshot = [contact("c2", "s1", "b"), contact("c3", "s1", "b"), contact("c4", "s2", "b")]
+    snapshot = [contact("c2", "s1", "b"), contact("c3", "s1", "b"), contact("c4", None, "b")]
     home.arrive("contacts", snapshot, "2026-01-01", path="contacts/all.csv")
     advanced("2026-01-01", None)
     home.arrive("contacts", [contact("c1", "s1", "c"), contact("c1", "s2", "c")], "2026-01-02")
-    home.arrive("contacts", [contact("c4", "s2", "c")], "2026-01-02")
+    home.arrive("contacts", [contact("c4", None, "c")], "2026-01-02")
     assert advanced("2026-01-02", "2026-01-01") == [
         ("c1", "s1", "c", "2026-01-01"),
         ("c1", "s2", "c", "2026-01-02"),
         ("c2", "s1", "b", "2026-01-01"),
         ("c3", "s1", "b", "2026-01-01"),
-        ("c4", "s2", "c", "2026-01-01"),
+        ("c4", None, "c", "2026-01-01"),
     ]
     # The version before counts again, a contact is gone, one is not as old as it was, and one is new.
     home.arrive("contacts", [contact("c5", "s1", "d")], "2026-01-03", path="contacts/all.csv")
@@ -225,7 +225,7 @@ def test_staged_rows_are_replaced_and_withdrawn_as_a_rebuild_would(tmp_path: Pat
         ("c1", "s1", "c", "2026-01-01"),
         ("c1", "s2", "c", "2026-01-02"),
         ("c2", "s1", "a", "2026-01-01"),
-        ("c4", "s2", "c", "2026-01-02"),
+        ("c4", None, "c", "2026-01-02"),
         ("c5", "s1", "d", "2026-01-03"),
     ]
 

@@ -1,7 +1,25 @@
 {#- Written by `jingxi compile`; change contracts.py instead. -#}
+{{
+    config(
+        materialized="running",
+        unique_key=["lead_id"],
+        incremental_predicates=["_first_arrived_on <= " ~ forward_from()],
+        meta={"tombstones": true},
+    )
+}}
+
 with
-    latest as ({{ latest_version(source("raw", "leads"), key=["lead_id"], late=happened("created_at")) }}),
-    final as (
+    latest as (
+        {{
+            latest_version(
+                raw_rows(source("raw", "leads"), "leads"),
+                key=["lead_id"],
+                late=happened("created_at"),
+            )
+        }}
+    ),
+    dated as ({{ known_since("latest", "leads") }}),
+    typed as (
         select
             cast(lead_id as varchar) as lead_id,
             cast(created_at as timestamp) as created_at,
@@ -22,8 +40,9 @@ with
             cast(_record as bigint) as _record,
             cast({{ counts_from("_arrived_on") }} as date) as _arrived_on,
             cast(_taken_in_at as timestamp) as _taken_in_at,
-            cast({{ counts_from("_first_arrived_on") }} as date) as _first_arrived_on
-        from latest
-    )
+            cast({{ counts_from("_known_since") }} as date) as _first_arrived_on
+        from dated
+    ),
+    final as ({{ staged_rows("typed", "leads") }})
 select *
 from final

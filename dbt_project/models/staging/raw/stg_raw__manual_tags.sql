@@ -1,15 +1,25 @@
 {#- Written by `jingxi compile`; change contracts.py instead. -#}
+{{
+    config(
+        materialized="running",
+        unique_key=["id_type", "id", "tag", "set_at"],
+        incremental_predicates=["_first_arrived_on <= " ~ forward_from()],
+        meta={"tombstones": true},
+    )
+}}
+
 with
     latest as (
         {{
             latest_version(
-                source("raw", "manual_tags"),
+                raw_rows(source("raw", "manual_tags"), "manual_tags"),
                 key=["id_type", "id", "tag", "set_at"],
                 late=happened("set_at"),
             )
         }}
     ),
-    final as (
+    dated as ({{ known_since("latest", "manual_tags") }}),
+    typed as (
         select
             cast(id_type as varchar) as id_type,
             cast(id as varchar) as id,
@@ -23,8 +33,9 @@ with
             cast(_record as bigint) as _record,
             cast({{ counts_from("_arrived_on") }} as date) as _arrived_on,
             cast(_taken_in_at as timestamp) as _taken_in_at,
-            cast({{ counts_from("_first_arrived_on") }} as date) as _first_arrived_on
-        from latest
-    )
+            cast({{ counts_from("_known_since") }} as date) as _first_arrived_on
+        from dated
+    ),
+    final as ({{ staged_rows("typed", "manual_tags") }})
 select *
 from final
