@@ -34,7 +34,9 @@
 -#}
 {% macro versions_since(table, columns, again) -%}
     {%- set key = record_key(table) -%}
-    {%- set listed = columns + (key | reject("in", columns) | list) -%}
+    {#- An event without an id is told by its file and record. -#}
+    {%- set key_columns = ["event_id", "_file_id", "_record"] if table == "events" else key -%}
+    {%- set listed = columns + (key_columns | reject("in", columns) | list) -%}
     {%- set keys = "select key_hash from (" ~ again ~ ") as again where table_name = '" ~ table ~ "'" -%}
     select *, {{ row_hash(key) }} as key_hash, false as is_again
     from ({{ record_versions(table, listed, relation=ever_arrived_since(table)) }}) as arrived

@@ -67,26 +67,6 @@ MODELS = (
     "int_identity__day_components",
     "int_identity__renames",
 )
-# What is taken from day to day, with the columns by which rows replace others.
-RUNNING_MODELS = {
-    "int_identity__fact_sightings": ("written_id_type", "written_id"),
-    "int_identity__told": ("stated_by", "key_hash"),
-    "int_identity__statements": ("pair_key",),
-    "int_identity__written": ("actor_key",),
-    "int_identity__stated": ("pair_key",),
-    "int_identity__shared": ("identifier_key",),
-    "int_identity__links": ("identifier_key_a", "identifier_key_b"),
-    "int_identity__lookup": ("actor_key",),
-    "int_identity__identifiers": ("identifier_key",),
-}
-# Their rows with is_gone only delete.
-TOMBSTONES = {"int_identity__lookup", "int_identity__identifiers"}
-COMPONENT_MODELS = {
-    "int_identity__grown",
-    "int_identity__families",
-    "int_identity__day_components",
-}
-
 Identifier = tuple[str, str]
 Pair = tuple[Identifier, Identifier]
 Row = Mapping[str, Any]
@@ -107,6 +87,8 @@ def rendered(model: str, forward: bool = False, has_rows: Callable[[str], bool] 
 
 # Who answers what the model asks that is being rendered.
 _answers: list[Callable[[str], bool]] = []
+# What each rendered model says of how it is built.
+_configs: dict[str, dict[str, Any]] = {}
 
 
 @cache
@@ -136,7 +118,7 @@ def _template(model: str, forward: bool) -> jinja2.Template:
         ref=lambda name: name,
         source=lambda schema, table: f"{schema}_{table}",
         var=BUSINESS_TIME.get,
-        config=lambda **_: "",
+        config=lambda **given: _configs.update({model: given}) or "",
         exceptions=None,
     )
     returned: list[Any] = []
@@ -279,7 +261,13 @@ class Warehouse:
             run(f"create or replace table {model} as {rendered(model)}")
         for model in MODELS:
             sql = rendered(model, since is not None, lambda query: bool(run(query).fetchall()))
-            if model in COMPONENT_MODELS:
+            config = _configs.get(model, {})
+            if config.get("materialized") == "components" and config.get("dated"):
+                if since is None:
+                    run(f"create or replace table {model} (node bigint, component bigint)")
+                first = since or dt.date(1900, 1, 1)
+                ComponentMacros(self.connection).forward_components(sql, model, f"date '{first}'")
+            elif config.get("materialized") == "components":
                 found = union_find(run(sql).fetchall())
                 run(f"create or replace table {model} (node bigint, component bigint)")
                 if found:
@@ -287,25 +275,24 @@ class Warehouse:
                         f"insert into {model} select unnest(?::bigint[]), unnest(?::bigint[])",
                         [list(found), list(found.values())],
                     )
-            elif model == "int_identity__components":
-                if since is None:
-                    run(f"create or replace table {model} (node bigint, component bigint)")
-                first = since or dt.date(1900, 1, 1)
-                ComponentMacros(self.connection).forward_components(sql, model, f"date '{first}'")
-            elif since and model in RUNNING_MODELS:
-                keys = " and ".join(
-                    f"delta.{key} is not distinct from {model}.{key}" for key in RUNNING_MODELS[model]
-                )
-                run(f"create or replace temp table delta as {sql}")
-                run(f"delete from {model} where exists (select 1 from delta where {keys})")
-                rows = (
-                    "* exclude (is_gone) from delta where not is_gone"
-                    if model in TOMBSTONES
-                    else "* from delta"
-                )
-                run(f"insert into {model} select {rows}")
+            elif since and "unique_key" in config:
+                self._replace_rows(model, sql, config)
             else:
                 run(f"create or replace table {model} as {sql}")
+
+    def _replace_rows(self, model: str, sql: str, config: Mapping[str, Any]) -> None:
+        """What the materialization `running` does with the strategy delete+insert."""
+        run = self.connection.execute
+        keys = config["unique_key"]
+        same = " and ".join(
+            f"delta.{key} is not distinct from {model}.{key}"
+            for key in ([keys] if isinstance(keys, str) else keys)
+        )
+        run(f"create or replace temp table delta as {sql}")
+        run(f"delete from {model} where exists (select 1 from delta where {same})")
+        has_tombstones = config.get("meta", {}).get("tombstones")
+        rows = "* exclude (is_gone) from delta where not is_gone" if has_tombstones else "* from delta"
+        run(f"insert into {model} select {rows}")
 
     def _seeds(self, rules: Rules) -> None:
         run = self.connection.execute

@@ -1,15 +1,34 @@
-{{ config(materialized="running", unique_key=["written_id_type", "written_id"]) }}
+{{
+    config(
+        materialized="running",
+        unique_key=["written_id_type", "written_id"],
+        meta={"scratch": ["again"]},
+    )
+}}
 
 {#- The large tables: key and moment. -#}
 {%- set tables = [
     ("events", ["event_id"], "occurred_at"),
     ("touches", ["touch_id", "status"], "occurred_at"),
 ] -%}
+{%- set forward = is_forward() -%}
+{%- if forward -%}
+    {%- set again -%}
+        {% for table, key, seen_at in tables %}
+            select distinct '{{ table }}' as table_name, key_hash
+            from ({{ awakened_keys(table, seen_at) }}) as awakened
+            {% if not loop.last %}
+                union all
+            {% endif %}
+        {% endfor %}
+    {%- endset -%}
+    {%- set again = counted_rows("again", again) -%}
+{%- endif %}
 with
     business_days as ({{ business_days() }}),
     reissued as (select * from {{ ref("int_identity__reissued") }}),
     stream as {{ inline() }} (select * from {{ ref("int_activity__stream") }}),
-    {% if not is_forward() %}
+    {% if not forward %}
         {% for table, key, seen_at in tables %}
             {{ table }} as (
                 select
@@ -42,32 +61,9 @@ with
         {% endfor %}
     {% else %}
         {% for table, key, seen_at in tables %}
-            {%- set columns = ["id_type", "id", seen_at, "_file_id", "_record"] + key -%}
-            {%- set awakened = awakened_keys(table, seen_at) %}
-            {%- set has_awakened = has_rows(awakened) %}
-            -- Records that arrived before with a moment that has come since: all their versions.
-            {{ table }}_awakened as ({{ awakened }}),
             {{ table }} as (
-                select
-                    id_type,
-                    id,
-                    {{ seen_at }} as seen_at,
-                    {{ row_hash(record_key(table)) }} as key_hash,
-                    in_force_from,
-                    in_force_until
-                from ({{ record_versions(table, columns, relation=ever_arrived_since(table)) }}) as arrived
-                {% if has_awakened %}
-                    where {{ row_hash(record_key(table)) }} not in (select key_hash from {{ table }}_awakened)
-                    union all
-                    select
-                        id_type,
-                        id,
-                        {{ seen_at }} as seen_at,
-                        {{ row_hash(record_key(table)) }} as key_hash,
-                        in_force_from,
-                        in_force_until
-                    from ({{ record_versions(table, columns, among=table ~ "_awakened") }}) as awakened
-                {% endif %}
+                select *, {{ seen_at }} as seen_at
+                from ({{ versions_since(table, ["id_type", "id", seen_at], again) }}) as versions
             ),
         {% endfor %}
     {% endif %}
@@ -93,7 +89,7 @@ with
         from sightings
         group by 1, 2
     ),
-    {% if is_forward() %}
+    {% if forward %}
         -- Identifiers whose witness has another version now: another record may still name them.
         rewritten as (
             {% for table, key, seen_at in tables %}

@@ -17,19 +17,20 @@
     "device_id",
     "buyer_id",
 ] -%}
-{#- The other tables that state two identifiers to be one person's, and what of them is read. -#}
+{#- The tables that state two identifiers to be one person's, and what of them is read. -#}
 {%- set tables = {
+    "events": ["id_type", "id", "event_name", "properties", "occurred_at"],
     "members": ["unionid", "phone", "email", "device_id", "registered_at", "updated_at"],
     "contacts": ["unionid", "added_at"],
     "leads": ["id_type", "id", "created_at"],
     "identity_links": ["linked_at", "source"],
     "orders": ["id_type", "id", "device_id", "ordered_at"],
 } -%}
-{%- set raw_columns = ["id_type", "id", "event_name", "properties", "occurred_at"] -%}
 {%- set forward = is_forward() -%}
 {%- if forward -%}
+    {#- Without events: when a file of theirs is replaced nothing goes forward. -#}
     {%- set again -%}
-        {% for table in tables %}
+        {% for table in tables if table != "events" %}
             select '{{ table }}' as table_name, key_hash
             from ({{ replaced_keys(table) }}) as replaced
             {% if not loop.last %}
@@ -47,29 +48,8 @@ with
         {% for table, columns in tables.items() %}
             {{ table }} as ({{ versions_since(table, columns, again) }}),
         {% endfor %}
-        events as (
-            select
-                {{ row_hash(record_key("events")) }} as key_hash,
-                id_type,
-                id,
-                event_name,
-                properties,
-                occurred_at as seen_at,
-                in_force_from,
-                in_force_until
-            from
-                (
-                    {{
-                        record_versions(
-                            "events",
-                            raw_columns + ["event_id", "_file_id", "_record"],
-                            relation=ever_arrived_since("events"),
-                        )
-                    }}
-                ) as arrived
-        ),
     {% else %}
-        {% for table, columns in tables.items() if table != "orders" %}
+        {% for table, columns in tables.items() if table not in ["events", "orders"] %}
             {%- set key = record_key(table) %}
             {{ table }} as (
                 select *, {{ row_hash(key) }} as key_hash
@@ -102,15 +82,23 @@ with
                 id,
                 event_name,
                 properties,
-                occurred_at as seen_at,
+                occurred_at,
                 {{ counts_from("_arrived_on") }} as in_force_from,
                 {{ open_end() }} as in_force_until
-            from ({{ current_events(raw_columns + ["_arrived_on"]) }}) as current_events
+            from ({{ current_events(tables.events + ["_arrived_on"]) }}) as current_events
             where
                 properties is not null
                 and event_key not in (select key_hash from reissued where table_name = 'events')
             union all
-            select key_hash, id_type, id, event_name, properties, seen_at, in_force_from, in_force_until
+            select
+                key_hash,
+                id_type,
+                id,
+                event_name,
+                properties,
+                seen_at as occurred_at,
+                in_force_from,
+                in_force_until
             from reissued
             where table_name = 'events'
         ),
@@ -138,7 +126,7 @@ with
                 id as id_a,
                 '{{ kind }}' as id_type_b,
                 {{ json_text("properties", kind) }} as id_b,
-                seen_at as linked_at,
+                occurred_at as linked_at,
                 in_force_from,
                 in_force_until
             from telling
@@ -219,15 +207,14 @@ with
     {% if forward %}
         -- Records that had no other version than these since: what they said before ended with the first.
         rewritten as (
-            select 'events' as stated_by, key_hash, min(in_force_from) as replaced_on
-            from events
-            group by 2
             {% for table in tables %}
-                union all
                 select '{{ table }}' as stated_by, key_hash, min(in_force_from) as replaced_on
                 from {{ table }}
                 where not is_again
                 group by 2
+                {% if not loop.last %}
+                    union all
+                {% endif %}
             {% endfor %}
         ),
         ended as (
