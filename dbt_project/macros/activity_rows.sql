@@ -4,7 +4,8 @@
     and, unless `user_from` names the column that holds the user, is joined to `owners` on `id_type` and `id`.
     A column that is not named is null. Facts without a moment, after as_of or without a user are left out.
     `key`: what tells the facts of the relation apart; stands for `activity_id` in `row_key`, the hash of all that a row says.
-    `among`: a relation of row_key; only those rows are made. An id that has to be hashed by hand is then only made for them.
+    `fact_key` is the hash of `key`. `among`: a relation of row_key and fact_key; only those rows are made, and of the other facts
+    nothing is read but their keys.
 -#}
 {% macro activity_rows(
     relation,
@@ -34,10 +35,11 @@
         {{ activity_id }} as activity_id,
         {% for name in names %} fact._{{ name }} as {{ name }}, {% endfor %}
         fact._amount as amount,
+        fact._fact_key as fact_key,
         fact._row_key as row_key
     from
         (
-            select fact.*, {{ row_hash(said + key) }} as _row_key
+            select fact.*, {{ row_hash(key) }} as _fact_key, {{ row_hash(said + key) }} as _row_key
             from
                 (
                     select
@@ -49,7 +51,15 @@
                             {{ columns.get(name, "cast(null as varchar)") }} as _{{ name }},
                         {% endfor %}
                         cast({{ columns.get("amount", "null") }} as decimal(18, 4)) as _amount
-                    from {{ relation }} as fact
+                    {% if among %}
+                        from
+                            (
+                                select *
+                                from {{ relation }} as known
+                                where {{ row_hash(key) }} in (select fact_key from {{ among }})
+                            ) as fact
+                    {% else %} from {{ relation }} as fact
+                    {% endif %}
                     {% if not user_from %}
                         inner join owners on owners.actor_key = {{ row_hash([id_type, id]) }}
                     {% endif %}

@@ -48,11 +48,11 @@ TYPING = (
 CHAIN = (
     *TYPING,
     "int_activity__owners",
-    "int_users__activity_counts",
-    "int_users__rhythms",
+    "int_activity__moves",
+    "int_activity__last_moments",
     "int_users__touchpoints",
-    "int_users__habits",
-    "int_users__touches",
+    "int_users__activity",
+    "int_users__surveys",
     "int_users__behaviour",
     "int_users__response",
 )

@@ -41,7 +41,7 @@ ACTIVITIES = ("view", "cart", "search", "share", "exposure", "Spin_Wheel")
 COMPARED = {
     "marts.user_wide": "*",
     "intermediate.int_activity": "*",
-    "intermediate.int_users__activity_counts": "*",
+    "intermediate.int_users__activity": "* exclude (computed_on, active_days_bits)",
     "intermediate.int_users__behaviour": "*",
     "intermediate.int_users__response": "*",
     "intermediate.int_interests__sums": "*",
@@ -211,6 +211,8 @@ class Brand:
 
 def held(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     with duckdb.connect(str(path / "warehouse" / "warehouse.duckdb"), read_only=True) as connection:
+        # Behaviour is that of the session's day.
+        connection.execute("set variable as_of = (select max(as_of_date) from marts.user_wide)")
         return {
             table: connection.execute(f"select {columns} from {table} order by all").fetchall()
             for table, columns in COMPARED.items()

@@ -243,7 +243,7 @@ with
         {{ imports }},
         standing as (
             {% for relation, activity, moment, key, id, more in facts %}
-                select row_key
+                select row_key, fact_key
                 from
                     (
                         {{ activity_rows(relation, activity, "fact." ~ moment, id, key, **more) }}
@@ -253,7 +253,10 @@ with
                 {% endif %}
             {% endfor %}
         )
-        select coalesce(standing.row_key, held.row_key) as row_key, standing.row_key is null as is_gone
+        select
+            coalesce(standing.row_key, held.row_key) as row_key,
+            standing.fact_key,
+            standing.row_key is null as is_gone
         from standing
         full outer join
             (select row_key from {{ this }} where removed_on is null) as held
@@ -265,7 +268,9 @@ with
 {%- endif %}
 
 {{ imports }},
-{% if forward %} added as (select row_key from ({{ moved }}) as moved where not is_gone), {% endif %}
+{% if forward %}
+    added as (select row_key, fact_key from ({{ moved }}) as moved where not is_gone),
+{% endif %}
 activities as (
     {% for relation, activity, moment, key, id, more in facts %}
         {{

@@ -14,13 +14,15 @@ with
     final as (
         {% if is_forward() %}
             -- Only those whose owner has changed. One without owner stays for one build, so that its old
-            -- owner is
-            -- known to have lost it.
+            -- owner is known to have lost it. A new one went from nobody to its owner: what it does is all
+            -- new.
             select
                 coalesce(owned.actor_key, held.actor_key) as actor_key,
                 owned.owner_key,
                 owned.user_id,
-                held.owner_key as previous_owner_key,
+                case
+                    when held.actor_key is null then owned.owner_key else held.owner_key
+                end as previous_owner_key,
                 {{ as_of() }} as changed_on,
                 owned.actor_key is null and held.owner_key is null as is_gone
             from owned

@@ -2,102 +2,99 @@
     config(
         materialized="running",
         unique_key="touchpoint_key",
-        meta={"tombstones": true, "scratch": ["changes", "recounted"]},
+        meta={"tombstones": true},
     )
 }}
 
 {%- set forward = is_forward() %}
 {%- set in_window -%}
-    activity_date > {{ add_days(as_of(), -90) }} and activity_date <= {{ as_of() }} and touchpoint is not null
+    activity_date > {{ add_days(as_of(), -90) }} and activity_date <= {{ as_of() }}
 {%- endset %}
-{%- set columns = ["actor_key", "activity", "touchpoint", "activity_date"] %}
-{%- set key = row_hash(["actor_key", "touchpoint"]) %}
-
-{%- set imports %}
+{%- set key = row_hash(["owner_key", "touchpoint"]) %}
 with
 
-    tracked as {{ inline() }} (select * from {{ ref("int_activity__tracked") }}),
+    tracked as {{ inline() }} (select * from {{ ref("int_activity__stream") }}),
 
     dealings as {{ inline() }} (select * from {{ ref("int_activity__dealings") }}),
 
+    owners as {{ inline() }} (select * from {{ ref("int_activity__owners") }} where owner_key is not null),
+
+    moves as {{ inline() }} (select * from {{ ref("int_activity__moves") }}),
+
+    kinds as (select * from {{ ref("int_activity__kinds") }}),
+
     passive_activities as (select * from {{ ref("passive_activities") }}),
-{% endset %}
 
-{%- if forward %}
-    {%- set changes %}
-        {{ imports }}
+    own_kinds as (
+        select kinds.kind_key, kinds.touchpoint
+        from kinds
+        left join passive_activities on kinds.activity = passive_activities.activity
+        where kinds.touchpoint is not null and passive_activities.activity is null
+    ),
 
-        moves as ({{ window_moves(columns, "touchpoint is not null") }})
-
-            select
-                {{ key }} as touchpoint_key,
-                moves.actor_key,
-                moves.touchpoint,
-                sum(moves.step) as activities_count,
-                max(case when moves.step > 0 then moves.activity_date end) as last_date,
-                bool_or(moves.is_removed) as is_recounted
+    facts as (
+        {% if forward %}
+            select owner_key, is_recounted, kind_key, activity_date, count_90d as step
             from moves
-            left join passive_activities on moves.activity = passive_activities.activity
-            where passive_activities.activity is null
-            group by moves.actor_key, moves.touchpoint
+            where count_90d <> 0
+        {% else %}
+            select
+                owners.owner_key, false as is_recounted, standing.kind_key, standing.activity_date, 1 as step
+            from ({{ standing_facts(["actor_key", "kind_key", "activity_date"], in_window) }}) as standing
+            inner join owners on standing.actor_key = owners.actor_key
+        {% endif %}
+    ),
 
-    {% endset %}
-    {%- set changes = counted_rows("changes", changes) %}
-    {%- set recounted = (
-        "select touchpoint_key, actor_key, touchpoint from ("
-        ~ changes
-        ~ ") as changes where is_recounted"
-    ) %}
-    {%- set recounted = counted_rows("recounted", recounted) %}
-{%- endif %}
-
-{{ imports }}
-{% if forward %} changes as ({{ changes }}), recounted_keys as ({{ recounted }}), {% endif %}
-
-counted as (
-    select
-        facts.actor_key, facts.touchpoint, count(*) as activities_count, max(facts.activity_date) as last_date
-    from ({{ standing_facts(columns, in_window) }}) as facts
-    {% if forward %}
-        inner join
-            recounted_keys
-            on facts.actor_key = recounted_keys.actor_key
-            and facts.touchpoint = recounted_keys.touchpoint
-    {% endif %}
-    left join passive_activities on facts.activity = passive_activities.activity
-    where passive_activities.activity is null
-    group by facts.actor_key, facts.touchpoint
-),
-
-final as (
-    {% if forward %}
-        -- What leaves the window is the oldest: the last day stays as long as any activity does.
+    -- Of what leaves the window no day is read: as long as any activity stays, so does the last one.
+    counted as (
         select
-            changes.touchpoint_key,
-            changes.actor_key,
-            changes.touchpoint,
-            cast(coalesce(held.activities_count, 0) + changes.activities_count as bigint) as activities_count,
-            greatest(held.last_date, changes.last_date) as last_date,
-            coalesce(held.activities_count, 0) + changes.activities_count = 0 as is_gone
-        from changes
-        left join {{ this }} as held on changes.touchpoint_key = held.touchpoint_key
-        where not changes.is_recounted
-        union all
-        select
-            recounted_keys.touchpoint_key,
-            recounted_keys.actor_key,
-            recounted_keys.touchpoint,
-            counted.activities_count,
-            counted.last_date,
-            counted.actor_key is null as is_gone
-        from recounted_keys
-        left join
-            counted
-            on recounted_keys.actor_key = counted.actor_key
-            and recounted_keys.touchpoint = counted.touchpoint
-    {% else %}select {{ key }} as touchpoint_key, * from counted
-    {% endif %}
-)
+            facts.owner_key,
+            own_kinds.touchpoint,
+            bool_or(facts.is_recounted) as is_recounted,
+            sum(facts.step) as activities_count,
+            max(case when facts.step > 0 then facts.activity_date end) as last_date
+        from facts
+        inner join own_kinds on facts.kind_key = own_kinds.kind_key
+        group by facts.owner_key, own_kinds.touchpoint
+    ),
+
+    keyed as (
+        select *, {{ key }} as touchpoint_key, case when not is_recounted then {{ key }} end as held_key
+        from counted
+    ),
+
+    final as (
+        {% if forward %}
+            select
+                keyed.touchpoint_key,
+                keyed.owner_key,
+                keyed.touchpoint,
+                cast(
+                    coalesce(held.activities_count, 0) + keyed.activities_count as bigint
+                ) as activities_count,
+                greatest(held.last_date, keyed.last_date) as last_date,
+                coalesce(held.activities_count, 0) + keyed.activities_count = 0 as is_gone
+            from keyed
+            left join {{ this }} as held on keyed.held_key = held.touchpoint_key
+            union all
+            -- Where users who are counted again do nothing any more.
+            select held.touchpoint_key, held.owner_key, held.touchpoint, 0, null, true as is_gone
+            from {{ this }} as held
+            inner join
+                (select distinct owner_key from moves where is_recounted) as recounted
+                on held.owner_key = recounted.owner_key
+            left join keyed on held.touchpoint_key = keyed.touchpoint_key
+            where keyed.touchpoint_key is null
+        {% else %}
+            select
+                touchpoint_key,
+                owner_key,
+                touchpoint,
+                cast(activities_count as bigint) as activities_count,
+                last_date
+            from keyed
+        {% endif %}
+    )
 
 select *
 from final
