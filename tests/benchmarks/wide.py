@@ -239,7 +239,7 @@ def _yardstick(home: Home, file: Path) -> tuple[int, Cost]:
             f"""
             copy (
                 select cast(users.user_key as integer) as user_key, events.occurred_at
-                from intermediate.int_activity__tracked as events
+                from intermediate.int_activity__stream as events
                 inner join intermediate.int_activity__owners as owners on owners.actor_key = events.actor_key
                 inner join intermediate.int_identity__users as users on users.user_id = owners.user_id
                 where events.removed_on is null
