@@ -809,11 +809,13 @@ def _engine(url: str) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _: object) -> None:
         connection.isolation_level = None  # transactions begin where this module says
-        cursor = connection.cursor()
-        cursor.execute("pragma foreign_keys = on")
-        cursor.execute("pragma journal_mode = wal")
-        cursor.execute("pragma synchronous = full")  # what is committed survives a power cut
-        cursor.close()
+        try:
+            connection.execute("pragma foreign_keys = on")
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("pragma synchronous = full")  # what is committed survives a power cut
+        except BaseException:
+            connection.close()  # the pool does not know it yet
+            raise
 
     @sa.event.listens_for(engine, "begin")
     def _on_begin(connection: sa.Connection) -> None:

@@ -25,7 +25,7 @@ def _made_once(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home built once from a small simulated brand; all workers share it. Copy it before changing it."""
+    """A home built once from a small simulated brand; all workers share it. Copy it before changing it or opening its Dagster storage."""
     with _made_once(tmp_path_factory, "small") as shared:
         home = shared / "home"
         if not (home / "first_run.json").exists():

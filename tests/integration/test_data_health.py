@@ -521,13 +521,18 @@ def test_empty_values_are_judged_as_defined(judge: Judge, drawn: list[tuple[int,
 # --- where people see it ---
 
 
-def test_a_run_records_the_checks_of_every_table(small_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DAGSTER_HOME", str(small_home / "dagster"))
+def test_a_run_records_the_checks_of_every_table(
+    small_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A copy: Dagster's storage makes and removes files when it is opened and closed, also by those who only read.
+    dagster_home = tmp_path / "home" / "dagster"
+    shutil.copytree(small_home, dagster_home.parent, symlinks=True)
+    monkeypatch.setenv("DAGSTER_HOME", str(dagster_home))
     day, findings = read_health(small_home / "published" / "marts.duckdb", "main")
     assert day == AS_OF
     tables = {finding.table for finding in findings}
     keys = [dg.AssetCheckKey(raw_key(table), HEALTH_CHECK) for table in tables]
-    with dg.DagsterInstance.from_config(str(small_home / "dagster")) as instance:
+    with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
         records = instance.event_log_storage.get_latest_asset_check_execution_by_key(
             [*keys, dg.AssetCheckKey(HEALTH_KEY, BLOCKING_CHECK)]
         )

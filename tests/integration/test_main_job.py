@@ -68,12 +68,13 @@ def test_readers_may_name_the_catalogue(small_home: Path) -> None:
     )
 
 
-def test_a_second_run_changes_nothing(small_home: Path) -> None:
-    before = _manifest(small_home)
-    outcome = jingxi("run", "--home", small_home, "--as-of", AS_OF, "--json")
+def test_a_second_run_changes_nothing(small_home: Path, tmp_path: Path) -> None:
+    home = _copy(small_home, tmp_path / "home")
+    before = _manifest(home)
+    outcome = jingxi("run", "--home", home, "--as-of", AS_OF, "--json")
     assert outcome.json["published"]["unchanged"] is True
     assert outcome.json["intake"] == {}
-    assert _manifest(small_home) == before
+    assert _manifest(home) == before
 
 
 def test_rejects_are_told_with_file_line_column_and_reason(small_home: Path) -> None:
