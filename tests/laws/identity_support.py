@@ -135,6 +135,7 @@ def _template(model: str, forward: bool) -> jinja2.Template:
         "has_rows",
         "connected_components",
         "record_key",
+        "rhythm_units",
         "is_forward",
         "forward_components",
         "run_sql",
@@ -149,14 +150,19 @@ def _template(model: str, forward: bool) -> jinja2.Template:
         for file in sorted((DBT / "macros").glob("*.sql"))
         if file.stem not in skipped
     ]
-    keys = environment.from_string((DBT / "macros" / "record_key.sql").read_text(encoding="utf-8"))
 
-    def record_key(table: str) -> list[str]:
-        returned.clear()
-        keys.make_module().record_key(table)  # type: ignore[attr-defined]
-        return list(returned[-1])
+    def listing(name: str) -> Callable[..., list[Any]]:
+        """A macro that returns a list instead of text."""
+        own = environment.from_string((DBT / "macros" / f"{name}.sql").read_text(encoding="utf-8"))
 
-    environment.globals["record_key"] = record_key
+        def listed(*arguments: str) -> list[Any]:
+            returned.clear()
+            getattr(own.make_module(), name)(*arguments)
+            return list(returned[-1])
+
+        return listed
+
+    environment.globals.update({name: listing(name) for name in ("record_key", "rhythm_units")})
     module = environment.from_string("\n".join(texts)).make_module()
     environment.globals["macros"] = module
     for name in [name for name in dir(module) if not name.startswith("_")]:

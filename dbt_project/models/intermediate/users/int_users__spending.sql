@@ -153,15 +153,16 @@ with
         from coupon_values
     ),
 
+    -- Sums of integers are integers twice as wide, which take the engine many times as long to read back.
     measured as (
         select
             spenders.user_id,
             order_values.first_order_date,
             order_values.last_order_date,
-            coalesce(order_values.orders_count, 0) as orders_count,
-            coalesce(order_values.orders_count_30d, 0) as orders_count_30d,
-            coalesce(order_values.orders_count_90d, 0) as orders_count_90d,
-            coalesce(order_values.orders_count_365d, 0) as orders_count_365d,
+            cast(coalesce(order_values.orders_count, 0) as bigint) as orders_count,
+            cast(coalesce(order_values.orders_count_30d, 0) as bigint) as orders_count_30d,
+            cast(coalesce(order_values.orders_count_90d, 0) as bigint) as orders_count_90d,
+            cast(coalesce(order_values.orders_count_365d, 0) as bigint) as orders_count_365d,
             coalesce(order_values.order_days_count, 0) as order_days_count,
             coalesce(order_values.gross_amount, 0) as gross_amount,
             coalesce(order_values.refund_amount, 0)
@@ -193,7 +194,7 @@ with
             measured.discount_amount,
             cast(measured.discount_amount as double)
             / nullif(cast(measured.gross_amount + measured.discount_amount as double), 0) as discount_share,
-            coalesce(line_values.items_count, 0) as items_count,
+            cast(coalesce(line_values.items_count, 0) as decimal(18, 4)) as items_count,
             coalesce(line_values.categories_count, 0) as categories_count,
             top_category_l1.category_l1 as top_category,
             top_brand.brand as top_brand,
