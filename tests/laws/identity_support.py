@@ -412,7 +412,7 @@ def _said(table: str, row: Row) -> list[Pair]:
         return [(me, (kind, row[kind])) for kind in ("phone", "device_id") if row.get(kind)]
     if table == "identity_links":
         return [((row["id_type_a"], row["id_a"]), (row["id_type_b"], row["id_b"]))]
-    if table == "orders" and row["device_id"]:
+    if table == "orders" and row["device_id"] and row["id"].strip():
         return [((row["id_type"], row["id"]), ("device_id", row["device_id"]))]
     if table == "leads" and row.get("id"):
         return [(("lead_id", row["lead_id"]), (row["id_type"], row["id"]))]

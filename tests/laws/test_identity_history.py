@@ -136,6 +136,26 @@ def _rules() -> st.SearchStrategy[Rules]:
     # Without shrinking: an example takes a third of a second.
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
 )
+# A device is not known by the order of nobody.
+@example(
+    [
+        File(
+            "orders",
+            FIRST,
+            (
+                {
+                    "order_id": "o1",
+                    "id_type": "phone",
+                    "id": " ",
+                    "device_id": "d1",
+                    "ordered_at": dt.datetime.combine(FIRST, dt.time(3)),
+                },
+            ),
+        )
+    ],
+    Rules(LIMITS),
+    1,
+)
 @given(_files(), _rules(), st.integers(0, DAYS - 1))
 def test_identity_equals_days_lived_one_by_one(files: list[File], rules: Rules, last: int) -> None:
     as_of = FIRST + dt.timedelta(days=last)
