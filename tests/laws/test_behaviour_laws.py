@@ -16,7 +16,7 @@ import duckdb
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.laws.identity_support import rendered
+from tests.laws.model_support import rendered
 
 MODELS = {
     "int_activity__owners": "actor_key",
