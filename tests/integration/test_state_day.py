@@ -89,6 +89,45 @@ def test_new_files_are_added_and_new_versions_replace(home: WarehouseHome) -> No
     assert staged(home) == forward
 
 
+def test_what_is_told_again_unchanged_is_left_as_it_is(tmp_path: Path) -> None:
+    home = WarehouseHome(tmp_path)
+    moment = "2026-01-01 03:00:00"
+    same = {"channel": "app", "touchpoint": "home", "product_id": "P1", "session_id": "s1"}
+    changed: dict[str, dict[str, Any]] = {
+        "who": {"id": "o2"},
+        "what": {"event_name": "cart"},
+        "where": {"touchpoint": "list"},
+        "about": {"product_id": "P2"},
+        "when": {"occurred_at": "2026-01-01 03:00:01"},
+        "session": {"session_id": "s2"},
+        "no session": {"session_id": None},
+        "other day": {"occurred_at": "2025-12-31 03:00:00"},
+        "not yet": {"occurred_at": "2026-01-09 03:00:00"},
+        "same": {},
+    }
+    touch = {"touch_id": "t1", "id_type": "openid", "id": "o1", "channel": "sms", "occurred_at": moment}
+    first = [event(name, moment, **same) for name in changed]
+    again = [{**row, **changed[str(row["event_id"])]} for row in first]
+    touches = [{**touch, "status": status} for status in ("sent", "opened")]
+    home.arrive("events", first, "2026-01-01")
+    home.arrive("touches", touches, "2026-01-01")
+    assert home.advance("2026-01-01", "+int_activity__stream", tests=False) is None
+    home.arrive("events", again, "2026-01-02")
+    home.arrive("touches", [touches[0], {**touches[1], "id": "o2"}], "2026-01-02")
+    assert home.advance("2026-01-02", "+int_activity__stream", tests=False) == "2026-01-01"
+    keys = ", ".join(f"('{name}', hash('{name}'))" for name in changed)
+    held = home.rows(
+        "select name, list((cast(added_on as varchar), cast(removed_on as varchar)) order by added_on) "
+        "from intermediate.int_activity__stream "
+        f"inner join (values {keys}, ('t1 sent', hash('t1', 'sent')), ('t1 opened', hash('t1', 'opened'))) "
+        "as names(name, key) on activity_key = key group by 1"
+    )
+    kept, ended = ("2026-01-01", None), ("2026-01-01", "2026-01-02")
+    expected = {name: [ended, ("2026-01-02", None)] for name in [*changed, "t1 opened"]}
+    expected |= {"same": [kept], "t1 sent": [kept], "not yet": [ended]}
+    assert dict(held) == expected
+
+
 def test_what_counted_for_the_day_has_changed(home: WarehouseHome) -> None:
     home.arrive("events", [event("e0", "2025-12-31 10:00:00")], "2026-01-01")
     assert home.advance("2026-01-02", EVENTS) is None

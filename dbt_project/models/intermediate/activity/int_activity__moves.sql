@@ -2,7 +2,7 @@
     config(
         materialized="running",
         incremental_strategy="whole",
-        meta={"scratch": ["recounted", "actors"]},
+        meta={"scratch": ["removed", "recounted", "actors", "changed"]},
     )
 }}
 
@@ -22,17 +22,20 @@ with
 
 {%- if forward %}
     {#- What was taken back cannot be subtracted from days, and an identifier that goes to another user takes all it did along. -#}
+    {%- set removed %}
+        {{ imports }}
+        select actor_key
+        from tracked
+        where {{ is_removed() }}
+        union
+        select actor_key
+        from dealings
+        where {{ is_removed() }}
+    {% endset %}
+    {%- set removed = counted_rows("removed", removed) %}
     {%- set recounted %}
         {{ imports }},
-        removed_actors as (
-            select actor_key
-            from tracked
-            where {{ is_removed() }}
-            union
-            select actor_key
-            from dealings
-            where {{ is_removed() }}
-        )
+        removed_actors as ({{ removed }})
         {{ touched_owners("removed_actors") }}
     {% endset %}
     {%- set recounted = counted_rows("recounted", recounted) %}
@@ -42,15 +45,9 @@ with
         inner join ({{ recounted }}) as recounted on owners.owner_key = recounted.owner_key
     {% endset %}
     {%- set actors = counted_rows("actors", actors) %}
-{%- endif %}
-
-{{ imports }},
-{% if forward %} recounted as ({{ recounted }}), actors as ({{ actors }}),
-{% else %}
-    recounted as (select owner_key from owners where false), actors as (select * from owners where false),
-{% endif %}
--- One scan per reason, so that each reads only the part of the stream that can hold its rows.
-moves as (
+    {#- One scan per reason, so that each reads only the part of the stream that can hold its rows. Counted before their owners are looked up: the engine takes them for far more. -#}
+    {%- set changed %}
+        {{ imports }}
     {% for part in ["tracked", "dealings"] %}
         select
             {{ columns | join(", ") }},
@@ -63,7 +60,7 @@ moves as (
                 end as count_{{ days }}d
             {%- endfor %}
         from {{ part }}
-        where {% if forward %} {{ is_added() }} {% else %} false {% endif %}
+        where {{ is_added() }}
         {% for left in windows %}
             union all
             select
@@ -72,25 +69,47 @@ moves as (
                 false as is_new
                 {%- for days in windows %}, {{ -1 if days == left else 0 }} as count_{{ days }}d {%- endfor %}
             from {{ part }}
-            where {% if forward %} {{ is_expiring(left) }} {% else %} false {% endif %}
+            where {{ is_expiring(left) }}
         {% endfor %}
         {% if not loop.last %}
             union all
         {% endif %}
     {% endfor %}
-),
+    {% endset %}
+    {%- set changed = counted_rows("changed", changed) %}
+{%- endif %}
+
+{{ imports }},
+{% if forward %}
+    recounted as ({{ recounted }}),
+    actors as ({{ actors }}),
+    changed as ({{ changed }}),
+{% else %}
+    recounted as (select owner_key from owners where false),
+    actors as (select * from owners where false),
+    changed as (
+        select
+            {{ columns | join(", ") }},
+            has_session,
+            true as is_new
+            {%- for days in windows %}, 0 as count_{{ days }}d
+            {%- endfor %}
+        from tracked
+        where false
+    ),
+{% endif %}
 owned as (
     select
         owners.owner_key,
         false as is_recounted,
-        moves.kind_key,
-        moves.occurred_at,
-        moves.activity_date,
-        moves.has_session,
-        moves.is_new
-        {%- for days in windows %}, moves.count_{{ days }}d {%- endfor %}
-    from moves
-    inner join owners on moves.actor_key = owners.actor_key
+        changed.kind_key,
+        changed.occurred_at,
+        changed.activity_date,
+        changed.has_session,
+        changed.is_new
+        {%- for days in windows %}, changed.count_{{ days }}d {%- endfor %}
+    from changed
+    inner join owners on changed.actor_key = owners.actor_key
     left join recounted on owners.owner_key = recounted.owner_key
     where owners.owner_key is not null and recounted.owner_key is null
 ),
@@ -132,5 +151,7 @@ select
     activity_date,
     has_session,
     is_new
-    {%- for days in windows %}, cast(count_{{ days }}d as smallint) as count_{{ days }}d {%- endfor %}
+    {%- for days in windows %}
+        , cast(count_{{ days }}d as smallint) as count_{{ days }}d
+    {%- endfor %}
 from final

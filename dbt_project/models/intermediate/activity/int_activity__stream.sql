@@ -4,7 +4,7 @@
         incremental_strategy="retire",
         unique_key="activity_key",
         incremental_predicates=["has_earlier_version"],
-        meta={"tombstones": true},
+        meta={"tombstones": true, "scratch": ["again", "unchanged"]},
     )
 }}
 
@@ -30,6 +30,7 @@
         and {{ happened("occurred_at") }}
 {%- endset %}
 {%- set some_happen = forward and has_rows(happening) %}
+{%- set facts %}
 with
     {% if forward %}
         -- What has arrived and counts; of what lies after as_of only that which replaces a version held.
@@ -84,7 +85,7 @@ with
             has_earlier_version
         from touches
     ),
-    final as (
+    dated as (
         select
             actor_key,
             kind_key,
@@ -94,13 +95,52 @@ with
             activity_key,
             session_key,
             touch_id,
+            has_earlier_version
+        from tracked
+        {% if not forward %} where {{ happened("occurred_at") }} {% endif %}
+    )
+select *
+from dated
+{% endset %}
+{%- if forward %}
+    {%- set again = counted_rows(
+        "again", "select * from (" ~ facts ~ ") as facts where has_earlier_version"
+    ) %}
+    {#- Told again as it is held, which most are: nothing happened. The day comes first, so that only the rows of these days are read. -#}
+    {%- set unchanged %}
+        select again.activity_key
+        from ({{ again }}) as again
+        inner join {{ this }} as held
+            on held.activity_date = again.activity_date
+            and held.activity_key = again.activity_key
+        where
+            held.removed_on is null
+            {%- for column in ["actor_key", "kind_key", "subject_key", "occurred_at", "session_key", "touch_id"] %}
+                and held.{{ column }} is not distinct from again.{{ column }}
+            {%- endfor %}
+    {% endset %}
+    {%- set unchanged = counted_rows("unchanged", unchanged) %}
+{%- endif %}
+with
+    facts as {{ inline() }} ({{ facts }}),
+    {% if forward %} unchanged as ({{ unchanged }}), {% endif %}
+    final as (
+        select
+            actor_key,
+            kind_key,
+            subject_key,
+            occurred_at,
+            activity_date,
+            activity_key,
+            session_key,
+            touch_id,
             {{ as_of() }} as added_on,
             cast(null as date) as removed_on
             {%- if forward %}
                 , has_earlier_version, not coalesce({{ happened("occurred_at") }}, false) as is_gone
             {%- endif %}
-        from tracked
-        {% if not forward %} where {{ happened("occurred_at") }} {% endif %}
+        from facts
+        {% if forward %} where activity_key not in (select activity_key from unchanged) {% endif %}
     )
 select *
 from final

@@ -334,7 +334,7 @@ summed as (
         {%- for column in sums %}
             cast(
                 {% if forward %}coalesce(held.{{ column }}, 0) + {% endif %}
-                coalesce(counted.{{ column }}, 0) as bigint
+                coalesce(counted.{{ column }}, 0) as integer
             ) as {{ column }},
         {%- endfor %}
         {{ as_of() }} as computed_on,
