@@ -31,7 +31,7 @@ from orchestration.ingestion.simulator.truth import FOLDER, write_truth
 from orchestration.ingestion.simulator.window import DAY, Window
 
 # Exports come weekly from the customer systems, monthly from the smaller ones, daily from shop and pages.
-_WEEK, _MONTH = 7, 30
+WEEK, MONTH = 7, 30
 # Above this many events their files are Parquet, else JSON lines.
 MOST_JSON_EVENTS = 2_000_000
 _MOST_EVENTS_PER_USER = 50.0
@@ -130,10 +130,10 @@ def _write_all(
 
     write_references(landing, window, brand)
     write_targets(landing, window, people, orders)
-    weeks = window.periods(_WEEK)
+    weeks = window.periods(WEEK)
     starts = {first: (number, first, last) for number, (first, last) in enumerate(weeks)}
     ends = {last: first for first, last in weeks}
-    month_ends = {last: first for first, last in window.periods(_MONTH)}
+    month_ends = {last: first for first, last in window.periods(MONTH)}
     clicks: Events | None = None
     for day in range(window.days):
         if day in starts:
