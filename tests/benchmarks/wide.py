@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime as dt
+import gc
 import json
 import os
 import resource
@@ -47,8 +48,11 @@ TYPING = (
     "int_activity__kinds",
     "int_activity__subjects",
 )
+# What the engine does when the warehouse is closed: it puts in its place what the build has written.
+CLOSING = "closing"
 CHAIN = (
     *TYPING,
+    CLOSING,
     "int_activity__owners",
     "int_activity__moves",
     "int_activity__last_moments",
@@ -171,8 +175,10 @@ def take_figures(folder: Path, users: int, days: int, short: int) -> dict[str, A
         for label, build in whole.items():
             figures[name][f"{label}_full"] = vars(build.of(models, overhead["full"]))
             costs = [(files_of(day), one.of(models, overhead["day"])) for day, one in taken[label]]
-            figures[name][f"{label}_days"] = {files: vars(_mean(costs, {files: 1})) for files in _IN_A_MONTH}
-            figures[name][f"{label}_day"] = vars(_mean(costs, _IN_A_MONTH))
+            figures[name][f"{label}_days"] = {
+                files: vars(mean_day(costs, {files: 1})) for files in _IN_A_MONTH
+            }
+            figures[name][f"{label}_day"] = vars(mean_day(costs))
     figures["models"] = {
         label: {
             "full": {
@@ -213,8 +219,8 @@ def measured_days(about: dt.date) -> list[dt.date]:
     raise ValueError(f"no four such days near {about}")
 
 
-def _mean(costs: Sequence[tuple[str, Cost]], days: Mapping[str, float]) -> Cost:
-    """The mean over so many days of each kind."""
+def mean_day(costs: Sequence[tuple[str, Cost]], days: Mapping[str, float] = _IN_A_MONTH) -> Cost:
+    """The mean over so many days of each kind, of which some were measured."""
     total = Cost(0, 0)
     for files, number in days.items():
         those = [cost for kind, cost in costs if kind == files]
@@ -356,6 +362,7 @@ def _build(home: Home, as_of: dt.date) -> Build:
 
 def _step(path: Path, as_of: dt.date) -> None:
     """One build in this process, from the day that the warehouse holds; prints what each model cost."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
     from dbt_common.events.base_types import EventMsg
 
@@ -378,6 +385,13 @@ def _step(path: Path, as_of: dt.date) -> None:
         outcome = dbtRunner(callbacks=[on_event]).invoke([*arguments, "--quiet"])
         if not outcome.success:
             raise SystemExit(f"dbt failed: {outcome.exception or home.logs}")
+        before = _now()
+        DuckDBConnectionManager.close_all_connections()
+        gc.collect()
+        cost = _now().less(before)
+        costs[CLOSING] = (cost.wall, cost.processor)
+        if home.warehouse.with_name(f"{home.warehouse.name}.wal").exists():
+            raise SystemExit("what the build has written is still in the log")
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024e-3
     since_day = since.isoformat() if since else None
     sys.stdout.write(json.dumps({"models": costs, "since": since_day, "memory": memory}) + "\n")

@@ -80,10 +80,7 @@ with
 {%- endif %}
 
 {{ imports }},
-{% if forward %}
-    recounted as ({{ recounted }}),
-    actors as ({{ actors }}),
-    changed as ({{ changed }}),
+{% if forward %} recounted as ({{ recounted }}), actors as ({{ actors }}), changed as ({{ changed }}),
 {% else %}
     recounted as (select owner_key from owners where false),
     actors as (select * from owners where false),
@@ -151,7 +148,5 @@ select
     activity_date,
     has_session,
     is_new
-    {%- for days in windows %}
-        , cast(count_{{ days }}d as smallint) as count_{{ days }}d
-    {%- endfor %}
+    {%- for days in windows %}, cast(count_{{ days }}d as smallint) as count_{{ days }}d {%- endfor %}
 from final
