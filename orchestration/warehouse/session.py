@@ -55,6 +55,16 @@ def session_values(home: Home, as_of: dt.date, input_hash: str, since: dt.date |
     }
 
 
+def closes_gaps(as_of: dt.date, since: dt.date | None) -> bool:
+    """Whether a build lets the engine move rows together where others were deleted: the first one of an ISO week that goes
+    forward from the day `since`.
+
+    Done by every build it takes the engine longer than all else that is written (10 of 142 processor seconds a day for a million
+    users), most of it for tables that the next build makes anew; left alone for a week it slows nothing that can be measured.
+    """
+    return since is not None and as_of.isocalendar()[:2] != since.isocalendar()[:2]
+
+
 def users_per_part(memory_limit: str) -> int:
     """How many users are joined at a time under a limit like "4GB", for models that are built in parts."""
     number, unit = re.fullmatch(r"([\d.]+)\s*([A-Za-z]+)", memory_limit.strip()).groups()  # type: ignore[union-attr]
@@ -175,6 +185,8 @@ class Plugin(BasePlugin):
         home, day = Home.from_environment(), dt.date.fromisoformat(as_of)
         from_day = os.environ.get(SINCE_VARIABLE)
         since = dt.date.fromisoformat(from_day) if from_day else None
+        if not closes_gaps(day, since):
+            conn.execute("set max_vacuum_tasks = 0")
         values = session_values(home, day, os.environ.get(INPUT_HASH_VARIABLE, ""), since)
         conn.execute(f"attach ':memory:' as {_SESSION}")
         known_until = dt.date.fromisoformat(os.environ.get(KNOWN_UNTIL_VARIABLE) or as_of)

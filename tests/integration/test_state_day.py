@@ -128,6 +128,20 @@ def test_what_is_told_again_unchanged_is_left_as_it_is(tmp_path: Path) -> None:
     assert dict(held) == expected
 
 
+def test_gaps_of_deleted_rows_are_closed_once_a_week(home: WarehouseHome) -> None:
+    def stored() -> int:
+        query = f"select sum(count) from pragma_storage_info('intermediate.{EVENTS}') where column_id = 0 and segment_type <> 'VALIDITY'"
+        return int(home.row(query)[0])
+
+    held = []
+    for day, arrives in (("2026-01-02", "e1"), ("2026-01-03", "e1"), ("2026-01-05", "e2")):
+        home.arrive("events", [event(arrives, "2026-01-01 10:00:00")], day)
+        assert home.advance(day, EVENTS) is not None
+        held.append((len(staged(home)), stored()))
+    assert [live for live, _ in held] == [2, 2, 3]
+    assert [rows > live for live, rows in held] == [True, True, False]
+
+
 def test_what_counted_for_the_day_has_changed(home: WarehouseHome) -> None:
     home.arrive("events", [event("e0", "2025-12-31 10:00:00")], "2026-01-01")
     assert home.advance("2026-01-02", EVENTS) is None

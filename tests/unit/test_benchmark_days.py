@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from orchestration.ingestion.simulator.run import DEFAULT_END, MONTH
-from tests.benchmarks.wide import Cost, files_of, mean_day, measured_days
+from tests.benchmarks.wide import IN_A_MONTH, Cost, files_of, mean_day, measured_days
 
 
 def test_a_day_bears_the_files_that_the_simulator_writes_on_it() -> None:
@@ -30,6 +30,7 @@ def test_the_days_measured_are_one_of_each_kind_near_the_history_asked_for(histo
     days = measured_days(about)
     assert [later - day for day, later in itertools.pairwise(days)] == [dt.timedelta(days=1)] * 3
     assert sorted(map(files_of, days)) == ["month", "ordinary", "ordinary", "week"]
+    assert any(day.isoweekday() == 1 for day in days)
     assert abs((days[0] - about).days) <= MONTH
     assert days[-1] < DEFAULT_END
 
@@ -41,7 +42,7 @@ def test_the_mean_of_a_month_counts_each_kind_of_day_as_often_as_it_comes() -> N
         ("week", Cost(70, 7)),
         ("ordinary", Cost(20, 2)),
     ]
-    mean = mean_day(costs)
+    mean = mean_day(costs, IN_A_MONTH)
     # 1 day of 300, 30/7 of 70, and of the other 30 - 1 - 30/7 the mean of 10 and 20.
     expected = (300 + 30 / 7 * 70 + (29 - 30 / 7) * 15) / 30
     assert mean.wall == pytest.approx(expected)
