@@ -237,10 +237,12 @@ def _closes_gaps(day: dt.date) -> bool:
 
 
 def mean_day(costs: Sequence[tuple[Kind, Cost]], days: Mapping[Kind, float]) -> Cost:
-    """The mean over so many days of each kind, of which some were measured."""
+    """The mean over so many days of each kind. Raises ValueError when none of a kind was measured."""
     total = Cost(0, 0)
-    for files, number in days.items():
-        those = [cost for kind, cost in costs if kind == files]
+    for wanted, number in days.items():
+        those = [cost for kind, cost in costs if kind == wanted]
+        if not those:
+            raise ValueError(f"no day measured is {wanted}")
         for cost in those:
             total += cost.times(number / len(those))
     return total.times(1 / sum(days.values()))

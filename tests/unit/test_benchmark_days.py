@@ -47,3 +47,5 @@ def test_the_mean_of_a_month_counts_each_kind_of_day_as_often_as_it_comes() -> N
     expected = (300 + 30 / 7 * 70 + (29 - 30 / 7) * 15) / 30
     assert mean.wall == pytest.approx(expected)
     assert mean.processor == pytest.approx(expected / 10)
+    with pytest.raises(ValueError, match="no day measured is month"):
+        mean_day(costs[1:], IN_A_MONTH)
