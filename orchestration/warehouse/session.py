@@ -59,8 +59,8 @@ def closes_gaps(as_of: dt.date, since: dt.date | None) -> bool:
     """Whether a build lets the engine move rows together where others were deleted: the first one of an ISO week that goes
     forward from the day `since`.
 
-    Done by every build it takes the engine longer than all else that is written (10 of 142 processor seconds a day for a million
-    users), most of it for tables that the next build makes anew; left alone for a week it slows nothing that can be measured.
+    Done when every build ends it takes 9 of the 10 processor seconds of closing the warehouse of a million users, most of them for tables
+    that the next build makes anew. After six days of gaps the numbers of int_users__activity are read in 0.11 s instead of 0.04.
     """
     return since is not None and as_of.isocalendar()[:2] != since.isocalendar()[:2]
 

@@ -200,10 +200,10 @@ class Behaviour:
             "int_users__activity": f"* exclude (computed_on) replace (active_days_bits >> ({days})::hugeint as active_days_bits)",
         }
         for model, columns in told.items():
+            # Whoever lost its owner stays for one build.
             where = "where owner_key is not null" if model == "int_activity__owners" else ""
             daily, anew = (
                 self.connection.execute(
-                    # Whoever lost its owner stays for one build.
                     f"select {columns} from {schema}.{model} {where} order by all"
                 ).fetchall()
                 for schema in ("daily", "anew")

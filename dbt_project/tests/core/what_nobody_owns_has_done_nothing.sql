@@ -1,7 +1,6 @@
 {{ config(meta={"dagster": {"ref": {"name": "int_activity__owners"}}}) }}
--- Going forward rests on this: an identifier that comes back has done nothing while it had no owner, so
--- only what is new
--- is added to its user.
+-- Going forward rests on this: an identifier that comes back has done nothing while nobody owned it,
+-- so that only what is new is added to its user.
 with
 
     owners as (select * from {{ ref("int_activity__owners") }}),
